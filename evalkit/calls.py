@@ -1,0 +1,49 @@
+"""Named functions as configs write them: `name`, `{name: argument}` or `{name: {key: value}}`."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from evalkit.errors import ConfigError
+from evalkit.registry import did_you_mean
+from evalkit.types import NamedCall
+
+FIRST = ""
+"""Key of an argument that was given without a name; it goes to the function's first own parameter."""
+
+
+def parse_calls(value: Any) -> tuple[NamedCall, ...]:
+    """One call, or a list of calls, from YAML values; ConfigError when the shape is off."""
+    items = value if isinstance(value, (list, tuple)) else [value]
+    return tuple(_parse(item) for item in items)
+
+
+def _parse(item: Any) -> NamedCall:
+    if isinstance(item, NamedCall):
+        return item
+    if isinstance(item, str):
+        return NamedCall(item)
+    if isinstance(item, Mapping) and len(item) == 1:
+        name, args = next(iter(item.items()))
+        return NamedCall(str(name), dict(args) if isinstance(args, Mapping) else {FIRST: args})
+    raise ConfigError(f"{item!r} names no function", "write `name`, or `name: {argument: value}`")
+
+
+def bound_arguments(call: NamedCall, function: Callable[..., Any], skip: Sequence[str], what: str) -> dict[str, Any]:
+    """The call's arguments by name, checked against the function; `skip` are parameters that configs do not give."""
+    signature = inspect.signature(function)
+    names = [p.name for p in signature.parameters.values() if p.name not in skip and p.kind is not p.VAR_KEYWORD]
+    given = dict(call.args)
+    if FIRST in given:
+        if not names:
+            raise ConfigError(f"{what} {call.name!r} takes no argument", "")
+        given[names[0]] = given.pop(FIRST)
+    for name in given:
+        if name not in names:
+            raise ConfigError(f"{what} {call.name!r} has no argument {name!r}", did_you_mean(name, names))
+    missing = [n for n in names if n not in given and signature.parameters[n].default is inspect.Parameter.empty]
+    if missing:
+        raise ConfigError(f"{what} {call.name!r} needs the argument {missing[0]!r}", "")
+    return given

@@ -1,0 +1,51 @@
+"""The errors that a user sees: one message, one hint, one exit code."""
+
+from __future__ import annotations
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+EXIT_REFUSED = 2
+EXIT_INTERRUPTED = 130
+
+
+class EvalkitError(Exception):
+    """A failure with a cause and a way out.
+
+    `message` says what is wrong in one sentence, `hint` what to do about it.
+    """
+
+    exit_code = EXIT_REFUSED
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message, hint)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n  hint: {self.hint}" if self.hint else self.message
+
+
+class ConfigError(EvalkitError):
+    """A config file, a name or an option is wrong; nothing was run."""
+
+
+class DataError(EvalkitError):
+    """Rows, exemplars or a haystack are missing or malformed; nothing was run."""
+
+
+class ModelError(EvalkitError):
+    """A checkpoint, tokenizer or device cannot be used; the other models go on."""
+
+    exit_code = EXIT_FAILED
+
+
+class StoreError(EvalkitError):
+    """Results cannot be written or read (disk full, permissions, another run at work)."""
+
+    exit_code = EXIT_FAILED
+
+
+class RunFailed(EvalkitError):
+    """A run ended with failed or incomplete parts; what was computed is kept."""
+
+    exit_code = EXIT_FAILED
