@@ -1,0 +1,38 @@
+"""Rows that are made rather than read: named in a config as `data.build`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from evalkit.registry import Registry
+from evalkit.types import Row
+
+
+class TextTokenizer(Protocol):
+    """What a builder needs of a tokenizer: plain text to ids and back, no special tokens."""
+
+    name: str
+
+    def encode(self, text: str) -> list[int]: ...
+
+    def decode(self, ids: Sequence[int]) -> str: ...
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a builder works on."""
+
+    rows: Sequence[Row]
+    """Rows of the data file, read once for all subsets."""
+    variables: Mapping[str, Any]
+    """The subset's variables (`length`, `depth`)."""
+    tokenizer: Callable[[], TextTokenizer]
+    """Gives the tokenizer that lengths are counted with; called only when needed."""
+    cache: dict[str, Any]
+    """Work shared between the subsets of one benchmark."""
+
+
+Builder = Callable[..., Sequence[Row]]
+BUILDERS: Registry[Builder] = Registry("row builder")

@@ -1,0 +1,91 @@
+"""The score table as plain values: one row a benchmark, group or subset, one column a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from evalkit.types import Score
+
+HEAD = ("dataset", "version", "metric", "mode")
+ABSENT = "-"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row: what was measured, and a score for each model that has it."""
+
+    dataset: str
+    version: str
+    metric: str
+    mode: str
+    scores: tuple[Score | None, ...]
+    level: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table and what must be said under it."""
+
+    models: tuple[str, ...]
+    lines: tuple[Line, ...]
+    notes: tuple[str, ...] = ()
+    title: str = ""
+
+
+def make_table(scores: Iterable[Score], models: Sequence[str], notes: Sequence[str] = (), title: str = "") -> Table:
+    """Scores as lines, in the order they come; equal rows of several models share a line."""
+    cells: dict[tuple[str, str, str, str, str], dict[str, Score]] = {}
+    for s in scores:
+        cells.setdefault((s.row, s.version, s.metric, s.mode, s.level), {})[s.model] = s
+    lines = [
+        Line(row, version, metric, mode, tuple(found.get(m) for m in models), level)
+        for (row, version, metric, mode, level), found in cells.items()
+    ]
+    return Table(tuple(models), tuple(lines), tuple(notes), title)
+
+
+def pick_rows(table: Table, rows: Sequence[str]) -> Table:
+    """The named rows in that order; a row that was not run is shown as absent."""
+    by_name: dict[str, list[Line]] = {}
+    for line in table.lines:
+        if line.level != "subset" or line.dataset in rows:
+            by_name.setdefault(line.dataset, []).append(line)
+    empty = tuple(None for _ in table.models)
+    lines: list[Line] = []
+    for row in rows:
+        found = by_name.get(row, [])[:1]
+        lines += found or [Line(row, ABSENT, ABSENT, ABSENT, empty, "headline")]
+    return Table(table.models, tuple(lines), table.notes, table.title)
+
+
+def without_subsets(table: Table) -> Table:
+    """Headlines and groups only."""
+    return Table(table.models, tuple(x for x in table.lines if x.level != "subset"), table.notes, table.title)
+
+
+def cell(score: Score | None, decimals: int = 2) -> str:
+    """A score as text; too few samples are said inside the cell."""
+    if score is None:
+        return ABSENT
+    if score.value is None:
+        return "failed" if score.flag else ABSENT
+    text = f"{score.value:.{decimals}f}"
+    if score.n < score.n_expected:
+        text += f" ({score.n}/{score.n_expected})"
+    return text + "*" if score.flag else text
+
+
+def foot(table: Table) -> list[str]:
+    """What the marks in the cells mean, each said once; then the table's own notes."""
+    said: dict[str, list[str]] = {}
+    for line in table.lines:
+        for model, score in zip(table.models, line.scores, strict=True):
+            if score is not None and (score.flag or score.n < score.n_expected):
+                few = f"{score.n} of {score.n_expected} samples answered" if score.n < score.n_expected else ""
+                said.setdefault("; ".join(filter(None, [few, score.flag])), []).append(f"{model} {line.dataset}")
+    lines = []
+    for what, rows in said.items():
+        more = f" and {len(rows) - 3} more rows" if len(rows) > 3 else ""
+        lines.append(f"* {', '.join(rows[:3])}{more}: {what}")
+    return [*lines, *table.notes]
