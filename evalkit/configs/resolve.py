@@ -1,0 +1,83 @@
+"""From the names of a command line to config files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from evalkit.configs.library import Library, expand, is_glob, only_file, unknown
+from evalkit.configs.yamlfile import load_yaml
+from evalkit.errors import ConfigError
+from evalkit.types import Kind
+
+
+@dataclass(frozen=True)
+class DatasetChoice:
+    """A config and the subsets of it that were asked for (none: all)."""
+
+    name: str
+    file: Path
+    subsets: tuple[str, ...] = ()
+
+
+def resolve_datasets(names: Sequence[str], kind: Kind, library: Library) -> list[DatasetChoice]:
+    """The configs that names, globs and families stand for, for a model of this kind.
+
+    `mmlu` is the family's default for the kind, `mmlu_ppl` the only config that begins so,
+    `NAME:a,b*` a choice of subsets. All unknown names are reported at once.
+    """
+    files = library.files("dataset_configs")
+    families = library.families()
+    bad: list[str] = []
+    chosen: dict[str, DatasetChoice] = {}
+    for entry in names:
+        name, _, part = entry.partition(":")
+        found = _configs_of(name, kind, files, families)
+        if not found:
+            bad.append(name)
+        for config in found:
+            subsets = tuple(filter(None, part.split(",")))
+            chosen.setdefault(config, DatasetChoice(config, only_file(config, files[config]), subsets))
+    if bad:
+        raise unknown("dataset", bad, [*files, *families])
+    return list(chosen.values())
+
+
+def resolve_models(names: Sequence[str], library: Library) -> list[tuple[str, Path]]:
+    """The model configs that names and globs stand for; all unknown names at once."""
+    files = library.files("model_configs")
+    bad: list[str] = []
+    chosen: dict[str, Path] = {}
+    for name in names:
+        found = expand(name, files) if is_glob(name) else [n for n in files if n == name]
+        if not found:
+            bad.append(name)
+        for config in found:
+            chosen.setdefault(config, only_file(config, files[config]))
+    if bad:
+        raise unknown("model", bad, files)
+    return list(chosen.items())
+
+
+def _configs_of(name: str, kind: Kind, files: dict[str, list[Path]], families: dict[str, Path]) -> list[str]:
+    if is_glob(name):
+        return expand(name, files)
+    if name in files:
+        return [name]
+    if name in families:
+        default = family_defaults(families[name]).get(kind)
+        if default in files:
+            return [str(default)]
+    begun = [config for config in files if config.startswith(name + "_")]
+    if len(begun) > 1:
+        raise ConfigError(
+            f"the name {name!r} is ambiguous: {', '.join(begun)}", "give one of these names, or a glob for all of them"
+        )
+    return begun
+
+
+def family_defaults(base: Path) -> dict[str, str]:
+    """kind -> config name, from a family's base file."""
+    defaults = load_yaml(base).data.get("defaults", {})
+    return dict(defaults) if isinstance(defaults, dict) else {}

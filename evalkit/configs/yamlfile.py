@@ -1,0 +1,120 @@
+"""Reads one YAML 1.2 file into plain values, remembering the line of every key.
+
+ruamel's own constructors turn `2024-05-28` into a date and `007` into 7; here a scalar is a
+string, an int, a float, a bool or null and everything doubtful is an error that names its line.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from evalkit.errors import ConfigError
+
+KeyPath = tuple[str, ...]
+INT = re.compile(r"-?(0|[1-9][0-9]*)")
+NUMBER_TAGS = ("int", "float", "timestamp")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A line of a file."""
+
+    file: Path
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+@dataclass(frozen=True)
+class Document:
+    """A parsed file: its values and where each key stands."""
+
+    file: Path
+    data: dict[str, Any]
+    places: Mapping[KeyPath, Place] = field(default_factory=dict)
+
+    def place(self, path: KeyPath) -> Place:
+        """Where `path`, or its nearest known parent, stands."""
+        while path and path not in self.places:
+            path = path[:-1]
+        return self.places.get(path, Place(self.file, 1))
+
+
+def load_yaml(file: Path) -> Document:
+    """Parse `file`; ConfigError with file and line when it is not proper YAML."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read {file}: {error}", "check the file and its encoding (UTF-8)") from error
+    return parse_yaml(text, file)
+
+
+def parse_yaml(text: str, file: Path) -> Document:
+    """Parse `text` as if it were `file`."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import MarkedYAMLError
+
+    try:
+        root = YAML(pure=True).compose(text)
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"{file}:{mark.line + 1}" if mark else str(file)
+        problem = str(error.problem or error.context)
+        hint = "quote text that holds ': ', '#', '{' or '[', and indent by spaces"
+        raise ConfigError(f"{where}: broken YAML: {problem}", hint) from error
+    places: dict[KeyPath, Place] = {}
+    data = {} if root is None else _build(root, (), places, file)
+    if not isinstance(data, dict):
+        raise ConfigError(f"{file}:1: a config is a mapping of keys to values", "see docs/configs.md")
+    return Document(file, data, places)
+
+
+def _build(node: Any, path: KeyPath, places: dict[KeyPath, Place], file: Path) -> Any:
+    """The plain value of a YAML node; fills `places` on the way."""
+    if node.id == "mapping":
+        return _build_mapping(node, path, places, file)
+    if node.id == "sequence":
+        items = []
+        for i, item in enumerate(node.value):
+            inner = (*path, str(i))
+            places[inner] = Place(file, item.start_mark.line + 1)
+            items.append(_build(item, inner, places, file))
+        return items
+    return _scalar(node, Place(file, node.start_mark.line + 1))
+
+
+def _build_mapping(node: Any, path: KeyPath, places: dict[KeyPath, Place], file: Path) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for key_node, value_node in node.value:
+        place = Place(file, key_node.start_mark.line + 1)
+        if key_node.id != "scalar" or key_node.value == "<<":
+            raise ConfigError(f"{place}: a key must be plain text", "use `base:` to inherit from another file")
+        key = key_node.value
+        if key in result:
+            raise ConfigError(f"{place}: key {key!r} stands here twice", "remove one of the two")
+        places[(*path, key)] = place
+        result[key] = _build(value_node, (*path, key), places, file)
+    return result
+
+
+def _scalar(node: Any, place: Place) -> Any:
+    tag = str(node.tag).rsplit(":", 1)[-1]
+    text: str = node.value
+    if tag == "str":
+        return text
+    if tag == "null":
+        return None
+    if tag == "bool":
+        return text.lower() == "true"
+    if tag == "int" and INT.fullmatch(text):
+        return int(text)
+    if tag == "float" and "_" not in text:
+        return float(text)
+    if tag in NUMBER_TAGS:
+        raise ConfigError(f"{place}: {text!r} would be read as a {tag}", f'write "{text}" in quotes')
+    raise ConfigError(f"{place}: unknown YAML tag {tag!r}", "use plain text, numbers, true/false and null")
