@@ -1,0 +1,259 @@
+"""Results on disk: the only module that knows a path below a run's folder.
+
+Replies are appended line by line and survive a kill at any moment; everything else is written
+aside and renamed. The layout is described in DESIGN.md.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import glob
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import fields
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Any
+
+from evalkit.digest import plain
+from evalkit.errors import StoreError
+from evalkit.types import Reply, Request, Verdict
+
+MANIFEST = "manifest.json"
+LOCK = ".lock"
+RUNNING, COMPLETE, INCOMPLETE = "running", "complete", "incomplete"
+UNSAFE = re.compile(r"[^\w.+=@-]+")
+REPLY_DEFAULTS = {f.name: f.default for f in fields(Reply)}
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turns the system's write errors into one StoreError with a way out."""
+    try:
+        yield
+    except OSError as error:
+        hints = {
+            errno.ENOSPC: ("the disk is full", "free some space and run the same command again: it continues"),
+            errno.EDQUOT: ("the disk quota is used up", "free some space and run the same command again: it continues"),
+            errno.EROFS: ("the file system is read-only", "choose another folder with --work-dir"),
+            errno.EACCES: ("permission denied", "choose another folder with --work-dir"),
+        }
+        why, hint = hints.get(error.errno or 0, (error.strerror or str(error), "check the folder of --work-dir"))
+        raise StoreError(f"cannot write {path}: {why}", hint) from error
+
+
+def safe(name: str) -> str:
+    """A file name for any model, benchmark or subset name."""
+    return UNSAFE.sub("_", name) or "_"
+
+
+class ReplyWriter:
+    """Appends replies of one worker to one file, a line each, flushed at once."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with disk_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file: IO[bytes] = path.open("ab")
+            if self._file.tell() and not _ends_with_newline(path):
+                self._file.write(b"\n")  # closes the line that a kill tore
+
+    def append(self, request: Request, reply: Reply) -> None:
+        """Write one reply; on return it survives the death of this process."""
+        record = {k: v for k, v in plain(reply).items() if v != REPLY_DEFAULTS.get(k, ...)}
+        record |= {"sample": request.sample_id}
+        record |= {"label": request.label} if request.label else {}
+        line = json.dumps(record, ensure_ascii=False, allow_nan=False).encode("utf-8", "surrogatepass")
+        with disk_errors(self.path):
+            self._file.write(line + b"\n")
+            self._file.flush()
+
+    def close(self) -> None:
+        """Push the lines through to the disk."""
+        with disk_errors(self.path):
+            try:
+                self._file.flush()
+                os.fsync(self._file.fileno())
+            finally:
+                self._file.close()
+
+
+def _ends_with_newline(path: Path) -> bool:
+    with path.open("rb") as handle:
+        handle.seek(-1, os.SEEK_END)
+        return handle.read(1) == b"\n"
+
+
+class RunStore:
+    """One run's folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @property
+    def name(self) -> str:
+        """The run's name: its folder's."""
+        return self.folder.name
+
+    def manifest(self) -> dict[str, Any]:
+        """The manifest; StoreError when it is absent or damaged."""
+        path = self.folder / MANIFEST
+        try:
+            loaded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            return loaded
+        except (OSError, ValueError) as error:
+            raise StoreError(f"{self.folder} is no run: {error}", "`run.py list runs` shows the runs") from error
+
+    def write_manifest(self, manifest: Mapping[str, Any]) -> None:
+        """Replace the manifest in one step."""
+        self._write(self.folder / MANIFEST, _json(manifest))
+
+    def set_status(self, status: str, **more: Any) -> None:
+        """Note how the run stands."""
+        self.write_manifest({**self.manifest(), "status": status, **more})
+
+    def writer(self, model: str, benchmark: str, subset: str, worker: str) -> ReplyWriter:
+        """An appender for one worker's replies to one subset."""
+        return ReplyWriter(self._replies(model, benchmark) / f"{safe(subset)}.{worker}.jsonl")
+
+    def replies(self, model: str, benchmark: str, subset: str | None = None) -> dict[str, Reply]:
+        """key -> reply of all workers; an answer wins over an error, torn lines are skipped."""
+        found: dict[str, Reply] = {}
+        pattern = "*.jsonl" if subset is None else f"{glob.escape(safe(subset))}.*.jsonl"
+        for path in sorted(self._replies(model, benchmark).glob(pattern)):
+            for reply in _read_replies(path):
+                if reply.key not in found or found[reply.key].error:
+                    found[reply.key] = reply
+        return found
+
+    def write_verdicts(self, model: str, benchmark: str, subset: str, verdicts: Iterable[Verdict]) -> None:
+        """The judgements on one subset, a line a sample, in sample order."""
+        lines = [json.dumps(plain(v), ensure_ascii=False, default=str) + "\n" for v in verdicts]
+        self._write(self.folder / "scores" / safe(model) / safe(benchmark) / f"{safe(subset)}.jsonl", "".join(lines))
+
+    def verdicts_path(self, model: str, benchmark: str) -> Path:
+        """Folder of a benchmark's verdict files."""
+        return self.folder / "scores" / safe(model) / safe(benchmark)
+
+    def write_scores(self, content: Mapping[str, Any]) -> None:
+        """All scores of the run."""
+        self._write(self.folder / "scores" / "scores.json", _json(content))
+
+    def scores(self) -> dict[str, Any]:
+        """What `write_scores` wrote; StoreError when the run was not scored."""
+        path = self.folder / "scores" / "scores.json"
+        try:
+            loaded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            return loaded
+        except (OSError, ValueError) as error:
+            raise StoreError(f"{self.folder} has no scores: {error}", f"run.py score {self.folder}") from error
+
+    def write_report(self, name: str, text: str) -> Path:
+        """One file of the report; returns its path."""
+        path = self.folder / "report" / name
+        self._write(path, text)
+        return path
+
+    def log_path(self, worker: str) -> Path:
+        """Log file of a worker; its folder is made."""
+        path = self.folder / "logs" / f"{safe(worker)}.log"
+        with disk_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run for this process; StoreError when another process has it.
+
+        The kernel drops the lock with the process, so a killed run leaves none behind.
+        """
+        path = self.folder / LOCK
+        with disk_errors(path):
+            handle = path.open("a+")
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            handle.close()
+            raise StoreError(
+                f"another process is working on {self.folder}", "wait for it, or start a run of your own with --new"
+            ) from error
+        try:
+            yield
+        finally:
+            handle.close()
+
+    def _replies(self, model: str, benchmark: str) -> Path:
+        return self.folder / "replies" / safe(model) / safe(benchmark)
+
+    def _write(self, path: Path, text: str) -> None:
+        aside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+        with disk_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                aside.write_bytes(text.encode("utf-8", "surrogatepass"))
+                aside.replace(path)
+            finally:
+                aside.unlink(missing_ok=True)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(plain(value), ensure_ascii=False, indent=1, default=str) + "\n"
+
+
+def _read_replies(path: Path) -> Iterator[Reply]:
+    for line in path.read_bytes().split(b"\n"):
+        try:
+            record = json.loads(line)
+            yield Reply(**{k: v for k, v in record.items() if k in REPLY_DEFAULTS})
+        except (ValueError, TypeError):
+            continue  # empty, or torn by a kill: its sample is asked again
+
+
+def create_run(parent: Path, manifest: Mapping[str, Any]) -> RunStore:
+    """A new run folder named after the time, made in one step."""
+    stamp = datetime.now().strftime("%Y%m%d_%H%M%S")
+    with disk_errors(parent):
+        parent.mkdir(parents=True, exist_ok=True)
+        for number in range(1000):
+            folder = parent / (stamp if not number else f"{stamp}_{number}")
+            try:
+                folder.mkdir()
+                break
+            except FileExistsError:
+                continue
+    store = RunStore(folder)
+    store.write_manifest({**manifest, "status": RUNNING, "created": datetime.now().isoformat(timespec="seconds")})
+    return store
+
+
+def list_runs(parent: Path) -> list[RunStore]:
+    """All runs below `parent`, oldest first."""
+    return [RunStore(path.parent) for path in sorted(parent.glob(f"*/{MANIFEST}"))]
+
+
+def find_unfinished(parent: Path, plan_hash: str) -> RunStore | None:
+    """The newest run of an equal plan that is not complete."""
+    for store in reversed(list_runs(parent)):
+        try:
+            manifest = store.manifest()
+        except StoreError:
+            continue
+        if manifest.get("plan_hash") == plan_hash and manifest.get("status") != COMPLETE:
+            return store
+    return None
+
+
+def open_run(name: str, parent: Path) -> RunStore:
+    """A run by path or by name below `parent`, the newest without a name; StoreError when there is none."""
+    if not name:
+        runs = list_runs(parent)
+        name = runs[-1].name if runs else "?"
+    for folder in (Path(name), parent / name):
+        if (folder / MANIFEST).is_file():
+            return RunStore(folder)
+    known = ", ".join(s.name for s in list_runs(parent)[-5:]) or "none"
+    raise StoreError(f"no run at {name}", f"runs in {parent}: {known}")

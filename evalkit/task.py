@@ -1,0 +1,231 @@
+"""One benchmark with its rows and exemplars: the samples, prompts and requests of a run."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from evalkit import builders, data, fewshot, prompt, rows, template
+from evalkit.configs.check import check_templates
+from evalkit.digest import digest, file_sha256
+from evalkit.errors import ConfigError, DataError
+from evalkit.prompt import Exemplars
+from evalkit.types import (
+    Benchmark,
+    DataSpec,
+    GenSettings,
+    Kind,
+    Member,
+    ModelSpec,
+    Rendered,
+    Request,
+    Row,
+    Sample,
+)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Which rows of every subset are taken: the first `limit`, or a random `sample` by `seed`."""
+
+    limit: int | None = None
+    sample: int | None = None
+    seed: int = 0
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether rows are left out, so that scores are not the benchmark's."""
+        return self.limit is not None or self.sample is not None
+
+    def apply(self, items: Sequence[Sample], salt: str) -> list[Sample]:
+        """The chosen samples, in row order."""
+        if self.sample is not None and self.sample < len(items):
+            chosen = random.Random(f"{self.seed}/{salt}").sample(range(len(items)), self.sample)
+            items = [items[i] for i in sorted(chosen)]
+        return list(items if self.limit is None else items[: self.limit])
+
+
+class Task:
+    """A benchmark bound to a data root; rows, exemplars and samples are read once, when asked for."""
+
+    def __init__(
+        self,
+        benchmark: Benchmark,
+        root: data.DataRoot,
+        tokenizer: Callable[[], builders.TextTokenizer] | None = None,
+        cut: Cut | None = None,
+    ) -> None:
+        self.benchmark = benchmark
+        self.root = root
+        self.cut = cut or Cut()
+        self._tokenizer = tokenizer
+        self._rows: dict[data.Wanted, list[Row]] = {}
+        self._exemplars: dict[str, Exemplars] = {}
+        self._samples: dict[str, list[Sample]] = {}
+        self._build_cache: dict[str, Any] = {}
+
+    @property
+    def subsets(self) -> list[str]:
+        """Names of the scored subsets, in config order; one for each split of a member."""
+        return [prefix + m.name for m in self.benchmark.members for prefix, _ in self._splits()]
+
+    def samples(self, subset: str) -> list[Sample]:
+        """The scored samples of a subset, cut to what the run asks for."""
+        if subset not in self._samples:
+            member, prefix, split = self._find(subset)
+            made = list(rows.samples(self.benchmark, member, self._member_rows(member, split), split, prefix))
+            if not made:
+                raise DataError(f"{self.benchmark.name} [{subset}]: no rows", "check `where` and the data files")
+            self._samples[subset] = self.cut.apply(made, subset)
+        return self._samples[subset]
+
+    def exemplars(self, subset: str) -> Exemplars:
+        """The few-shot part of a subset's prompts."""
+        member, _, _ = self._find(subset)
+        if member.name not in self._exemplars:
+            self._exemplars[member.name] = self._load_exemplars(member)
+            fewshot.check_fit(self.benchmark, self._exemplars[member.name])
+        return self._exemplars[member.name]
+
+    def render(self, sample: Sample, kind: Kind) -> Rendered:
+        """The prompts of one sample."""
+        return prompt.render(self.benchmark, sample, self.exemplars(sample.subset), kind)
+
+    def exemplar_sha256(self) -> str:
+        """Digest of the exemplar file in use; empty when the exemplars are not in a file of their own."""
+        spec = self.benchmark.shots
+        name = (spec.file or spec.turns or spec.text) if spec else ""
+        if not name:
+            return ""
+        member = self.benchmark.members[0]
+        return file_sha256(data.read_exemplar_file(self._filled(name, member), self.root))
+
+    def fingerprint(self) -> str:
+        """Digest of all rows and exemplars of the benchmark."""
+        parts = [[s, [[x.id, x.row, x.gold] for x in self.samples(s)]] for s in self.subsets]
+        shots = [[e.text, list(e.turns)] for e in (self.exemplars(s) for s in self.subsets)]
+        return digest([parts, shots])
+
+    def check(self) -> None:
+        """Load everything and render one prompt of each subset; errors come before any model loads."""
+        for subset in self.subsets:
+            first = self.samples(subset)[:1]
+            if first:
+                check_templates(self.benchmark, tuple(first[0].row)) if not self.benchmark.fields else None
+                self.render(first[0], "base")
+        self._check_exemplar_file()
+
+    def _check_exemplar_file(self) -> None:
+        declared = self.benchmark.shots.sha256 if self.benchmark.shots else ""
+        found = self.exemplar_sha256() if declared else ""
+        if declared and found != declared and not self.root.is_sample:
+            raise DataError(
+                f"{self.benchmark.name}: the exemplar file is not the published one (sha256 {found[:12]}…)",
+                f"fetch it again, or accept it with --set {self.benchmark.name}:shots.sha256={found}",
+            )
+
+    def _splits(self) -> list[tuple[str, str]]:
+        """(row prefix, split) of every run of a member."""
+        split = self.benchmark.data.split
+        if isinstance(split, str):
+            return [("", split)]
+        return [(prefix if prefix.endswith("-") else prefix + "-", name) for prefix, name in split.items()]
+
+    def _find(self, subset: str) -> tuple[Member, str, str]:
+        for member in self.benchmark.members:
+            for prefix, split in self._splits():
+                if subset == prefix + member.name:
+                    return member, prefix, split
+        raise ConfigError(f"{self.benchmark.name} has no subset {subset!r}", "`run.py show NAME` lists them")
+
+    def _filled(self, source: str, member: Member, split: str = "") -> str:
+        scope = {**member.variables, "subset": member.name, "split": split}
+        return template.render(source, scope, f"{self.benchmark.name}: data")
+
+    def _read(self, spec: DataSpec, member: Member, split: str) -> list[Row]:
+        config, file = self._filled(spec.config, member, split), self._filled(spec.file, member, split)
+        want = data.wanted(spec, config, split, file)
+        if want not in self._rows:
+            self._rows[want] = data.load_rows(want, self.root)
+        return self._rows[want]
+
+    def _member_rows(self, member: Member, split: str) -> Sequence[Row]:
+        spec = self.benchmark.data
+        read = data.cut(self._read(spec, member, split), spec.slice)
+        if spec.build is None:
+            return read
+        variables = {**member.variables, "subset": member.name}
+        material = builders.Material(read, variables, self._get_tokenizer, self._build_cache)
+        return builders.BUILDERS.get(spec.build.name)(material, **spec.build.args)
+
+    def _get_tokenizer(self) -> builders.TextTokenizer:
+        if self._tokenizer is None:
+            raise DataError(
+                f"{self.benchmark.name} counts lengths in tokens and no model is loaded",
+                "name a tokenizer: --tokenizer DIR_OR_FILE",
+            )
+        return self._tokenizer()
+
+    def _load_exemplars(self, member: Member) -> Exemplars:
+        spec, what = self.benchmark.shots, f"{self.benchmark.name} exemplars"
+        if spec is None:
+            return Exemplars()
+        if spec.split:
+            return fewshot.from_rows(self.benchmark, member, spec, self._read(self.benchmark.data, member, spec.split))
+        file = data.read_exemplar_file(self._filled(spec.file or spec.turns or spec.text, member), self.root)
+        if spec.text:
+            return fewshot.from_text(spec, file.read_text(encoding="utf-8"))
+        entries = data.read_file(file)
+        return (
+            fewshot.from_turns(spec, entries, what)
+            if spec.turns
+            else fewshot.from_rows(self.benchmark, member, spec, entries)
+        )
+
+
+def requests_of(task: Task, sample: Sample, model: ModelSpec, fingerprint: str, seed: int = 0) -> Iterator[Request]:
+    """The requests of one sample, in label order; the key decides what a resumed run skips."""
+    rendered = task.render(sample, model.kind)
+    if rendered.ppl is not None:
+        for label, text in rendered.ppl.items():
+            yield _keyed(Request("", sample.id, "ppl", text=text, label=label), fingerprint)
+    elif rendered.ll is not None:
+        for label, (context, continuation) in rendered.ll.items():
+            request = Request("", sample.id, "ll", text=context, label=label, continuation=continuation)
+            yield _keyed(request, fingerprint)
+    else:
+        for repeat in range(task.benchmark.gen.num_samples):
+            gen = gen_settings(task.benchmark, model, seed + repeat)
+            request = Request("", sample.id, "gen", rendered.text or "", rendered.turns or (), gen=gen, repeat=repeat)
+            yield _keyed(request, fingerprint)
+
+
+def gen_settings(benchmark: Benchmark, model: ModelSpec, seed: int) -> GenSettings:
+    """The benchmark's generation settings, completed by the model's; greedy runs have no seed."""
+    spec = benchmark.gen
+    return GenSettings(
+        max_out_len=spec.max_out_len or model.max_new_tokens,
+        stop=spec.stop,
+        temperature=spec.temperature,
+        top_p=spec.top_p,
+        top_k=spec.top_k,
+        seed=seed if spec.temperature > 0 else 0,
+    )
+
+
+def _keyed(request: Request, fingerprint: str) -> Request:
+    """The request with its key: a digest of the model and of everything the model is asked.
+
+    The sample's id is part of it: two rows with one text get two replies, so that counts and
+    sampled draws stay those of the rows.
+    """
+    content = [
+        fingerprint, request.sample_id, request.mode, request.text, request.turns, request.label,
+        request.continuation, request.gen, request.repeat,
+    ]  # fmt: skip
+    return Request(
+        digest(content), request.sample_id, request.mode, request.text, request.turns, request.label,
+        request.continuation, request.gen, request.repeat,
+    )  # fmt: skip
