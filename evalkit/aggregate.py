@@ -1,0 +1,121 @@
+"""From the results of subsets to table rows: headline, groups, subsets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from evalkit import stats
+from evalkit.metrics import make_metric
+from evalkit.score import SubsetResult
+from evalkit.types import Benchmark, Score
+
+Level = Literal["headline", "group", "subset"]
+
+
+def scores_of(
+    model: str,
+    benchmark: Benchmark,
+    results: Mapping[str, SubsetResult],
+    expected: Sequence[str],
+    causes: Mapping[str, str],
+) -> list[Score]:
+    """Headline, groups and subsets of one benchmark as table rows, the primary metric first.
+
+    `expected` are the subsets of the run; `causes` says why the jobs of a subset failed. A row over
+    several subsets has no value when one of them has none: nothing is averaged over gaps.
+    """
+    primary = make_metric(benchmark.metric).name
+    seen = {name: None for result in results.values() for name in result.results}
+    rows: list[Score] = []
+    for metric in [primary, *(name for name in seen if name != primary)]:
+        maker = _Maker(model, benchmark, results, expected, causes, metric, metric == primary)
+        rows += maker.rows()
+    return rows
+
+
+@dataclass(frozen=True)
+class _Maker:
+    """Makes the rows of one benchmark and one metric."""
+
+    model: str
+    benchmark: Benchmark
+    results: Mapping[str, SubsetResult]
+    expected: Sequence[str]
+    causes: Mapping[str, str]
+    metric: str
+    is_primary: bool
+
+    def rows(self) -> list[Score]:
+        """All rows, headline first."""
+        name, groups = self.benchmark.row, self.benchmark.groups
+        made = [self._over(name, self.expected, self._full(), "headline" if self.is_primary else "group")]
+        for group in groups:
+            subsets = self._of(group.members)
+            if subsets:
+                made.append(self._over(f"{name}-{group.name}", subsets, len(group.members), "group"))
+        if len(self.expected) > 1:
+            made += [self._over(f"{name}-{subset}", [subset], 1, "subset") for subset in self.expected]
+        return made
+
+    def _of(self, members: Sequence[str]) -> list[str]:
+        """The run's subsets that belong to the members, row prefixes of splits included."""
+        return [s for s in self.expected if s in members or any(s.endswith("-" + m) for m in members)]
+
+    def _full(self) -> int:
+        """How many subsets the benchmark has, chosen or not."""
+        return max(len({name for g in self.benchmark.groups for name in g.members}), len(self.expected))
+
+    def _over(self, row: str, subsets: Sequence[str], full: int, level: Level) -> Score:
+        found = [self.results[s] for s in subsets if s in self.results]
+        values = [r.results[self.metric] for r in found if self.metric in r.results]
+        weights = self._weights(subsets)
+        averaged = len(values) == len(subsets) and (len(subsets) == 1 or self.benchmark.average.name != "none")
+        return Score(
+            model=self.model,
+            benchmark=self.benchmark.name,
+            version=self.benchmark.hash[:6],
+            mode=self.benchmark.mode,
+            row=row,
+            metric=self.metric,
+            value=stats.weighted_mean(values, weights) if averaged else None,
+            n=sum(r.n for r in found),
+            n_expected=sum(r.n_expected for r in found),
+            stderr=self._stderr(found, weights) if averaged and self.is_primary else None,
+            flag=self._flag(subsets, full),
+            level=level,
+        )
+
+    def _stderr(self, found: Sequence[SubsetResult], weights: Sequence[float]) -> float | None:
+        return stats.standard_error_of_mean([r.stderr for r in found], weights)
+
+    def _weights(self, subsets: Sequence[str]) -> list[float]:
+        """Equal weights, or the members' variable that `average: {weighted: NAME}` names."""
+        if self.benchmark.average.name != "weighted":
+            return [1.0] * len(subsets)
+        key = str(next(iter(self.benchmark.average.args.values())))
+        by_name = {m.name: float(m.variables[key]) for m in self.benchmark.members}
+        return [next(w for name, w in by_name.items() if s == name or s.endswith("-" + name)) for s in subsets]
+
+    def _flag(self, subsets: Sequence[str], full: int) -> str:
+        """What must be said beside the number; empty when there is nothing."""
+        problem = next((c for c in map(self._cause, subsets) if c), "")
+        missing = [s for s in subsets if s not in self.results or self.metric not in self.results[s].results]
+        if not problem and missing:
+            problem = f"no answers for {_some(missing)}"
+        truncated = sum(self.results[s].truncated for s in subsets if s in self.results)
+        notes = [problem] if problem else []
+        notes += [f"{len(subsets)} of {full} subsets"] if len(subsets) < full else []
+        notes += [f"{truncated} prompts cut on the left"] if truncated else []
+        return "; ".join(notes)
+
+    def _cause(self, subset: str) -> str:
+        """Why this subset has no number, or one over too few samples."""
+        result = self.results.get(subset)
+        return self.causes.get(subset, "") or (result.problem if result else "")
+
+
+def _some(names: Iterable[str], limit: int = 3) -> str:
+    listed = list(names)
+    return ", ".join(listed[:limit]) + ("…" if len(listed) > limit else "")

@@ -1,0 +1,147 @@
+"""`list`: what exists. Reads YAML only, so that it answers at once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from evalkit.errors import EvalkitError
+
+WHAT = ("datasets", "models", "runs", "summarizers")
+
+
+@click.command("list")
+@click.argument("what", type=click.Choice(WHAT), required=False)
+@click.argument("pattern", default="*")
+@click.option("--config-dir", "config_dirs", multiple=True, metavar="DIR", help="Your own configs.")
+@click.option("--work-dir", default="outputs", show_default=True, metavar="DIR", help="The parent of runs.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON list.")
+def list_(what: str | None, pattern: str, config_dirs: tuple[str, ...], work_dir: str, as_json: bool) -> None:
+    """List datasets, models, runs or summarizers, by glob."""
+    from evalkit.configs.library import open_library
+
+    library = open_library(config_dirs)
+    makers: Mapping[str, Any] = {
+        "datasets": lambda: dataset_rows(library, pattern),
+        "models": lambda: model_rows(library, pattern),
+        "runs": lambda: run_rows(Path(work_dir), pattern),
+        "summarizers": lambda: [{"name": n} for n in _matching(library.files("summarizers"), pattern)],
+    }
+    chosen = [what] if what else ["datasets", "models", "runs"]
+    tables = {name: makers[name]() for name in chosen}
+    if as_json:
+        click.echo(json.dumps(tables[what] if what else tables, ensure_ascii=False))
+        return
+    for name, rows in tables.items():
+        if not what:
+            click.secho(f"{name} ({len(rows)})", bold=True)
+        click.echo(_aligned(rows) if rows else f"no {name} match {pattern!r}")
+
+
+def dataset_rows(library: Any, pattern: str) -> list[dict[str, Any]]:
+    """Facts of every dataset config; a broken one shows its error."""
+    from evalkit.configs.merge import load_merged
+
+    rows = []
+    for name, files in _matching(library.files("dataset_configs"), pattern).items():
+        try:
+            data = load_merged(files[0], library, "dataset_configs").data
+            rows.append(_dataset_row(name, data))
+        except EvalkitError as error:
+            rows.append({"name": name, "mode": "broken", "about": error.message})
+    return rows
+
+
+def _dataset_row(name: str, data: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "name": name,
+        "mode": data.get("mode", "?"),
+        "subsets": _count_subsets(data),
+        "shots": _shots(data.get("shots")),
+        "metric": _call_name(data.get("metric", "?")),
+        "about": data.get("description", ""),
+    }
+
+
+def _count_subsets(data: Mapping[str, Any]) -> int:
+    if "grid" in data:
+        count = 1
+        for values in data["grid"]["axes"].values():
+            count *= len(values)
+        return count
+    subsets = data.get("subsets")
+    if not subsets:
+        return 1
+    lists = subsets.values() if isinstance(subsets, dict) else [subsets]
+    return len({m if isinstance(m, str) else next(iter(m)) for members in lists for m in members})
+
+
+def _shots(shots: Mapping[str, Any] | None) -> str:
+    if not shots:
+        return "0"
+    return str(shots.get("count") or len(shots.get("rows", ())) or "all")
+
+
+def _call_name(call: Any) -> str:
+    return call if isinstance(call, str) else next(iter(call))
+
+
+def model_rows(library: Any, pattern: str) -> list[dict[str, Any]]:
+    """Facts of every model config."""
+    from evalkit.configs.merge import load_merged
+
+    rows = []
+    for name, files in _matching(library.files("model_configs"), pattern).items():
+        try:
+            data = load_merged(files[0], library, "model_configs").data
+        except EvalkitError as error:
+            rows.append({"name": name, "kind": "broken", "path": error.message})
+            continue
+        rows.append({
+            "name": name, "kind": data.get("kind", "?"), "engine": data.get("engine", "hf"), "size": data.get("size", ""),
+            "context": data.get("max_seq_len", ""), "licence": data.get("licence", ""),
+            "verified": "yes" if data.get("verified") else "no", "path": data.get("path", ""),
+        })  # fmt: skip
+    return rows
+
+
+def run_rows(parent: Path, pattern: str) -> list[dict[str, Any]]:
+    """Facts of every run, oldest first."""
+    from fnmatch import fnmatchcase
+
+    from evalkit.store import list_runs
+
+    rows = []
+    for store in list_runs(parent):
+        if not fnmatchcase(store.name, pattern):
+            continue
+        manifest = store.manifest()
+        cut = {k: v for k, v in manifest.get("cut", {}).items() if v is not None and k != "seed"}
+        rows.append({
+            "run": store.name, "status": manifest.get("status", "?"), "models": ", ".join(manifest.get("models", {})),
+            "datasets": ", ".join(manifest.get("benchmarks", {})), "cut": " ".join(f"{k} {v}" for k, v in cut.items()),
+        })  # fmt: skip
+    return rows
+
+
+def _matching(files: Mapping[str, Any], pattern: str) -> dict[str, Any]:
+    from evalkit.configs.library import expand
+
+    glob = pattern if any(c in pattern for c in "*?[") else f"{pattern}*"
+    return {name: files[name] for name in expand(glob, files)}
+
+
+def _aligned(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Columns padded to their widest cell; cheaper than a table library at start-up."""
+    heads = list(dict.fromkeys(key for row in rows for key in row))
+    cells = [[str(row.get(h, "")) for h in heads] for row in rows]
+    widths = [max(len(line[i]) for line in [heads, *cells]) for i in range(len(heads))]
+    lines = ["  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in [heads, *cells]]
+    return "\n".join([click.style(lines[0], bold=True), *lines[1:]])
+
+
+COMMANDS = [list_]

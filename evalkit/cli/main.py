@@ -1,0 +1,115 @@
+"""The root command and the run it stands for."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import traceback
+from typing import Any, NoReturn
+
+import click
+
+import evalkit
+from evalkit.cli import listing, showing, tools
+from evalkit.cli.options import ManyGroup, data_options
+from evalkit.errors import EXIT_FAILED, EXIT_INTERRUPTED, EvalkitError
+
+EPILOG = "`run.py list datasets`, `list models` and `show NAME` tell what there is; docs/ has the rest."
+
+
+@click.group(cls=ManyGroup, invoke_without_command=True, epilog=EPILOG, context_settings={"max_content_width": 110})
+@click.version_option(evalkit.__version__, prog_name="evalkit")
+@click.option("--models", multiple=True, metavar="NAME…", help="Model configs: names or globs.")
+@click.option(
+    "--datasets", multiple=True, metavar="NAME…", help="Benchmarks: names, globs, families; NAME:SUBSET,… for a part."
+)
+@click.option("--hf-path", "hf_paths", multiple=True, metavar="DIR_OR_ID…", help="Checkpoints without a config.")
+@click.option(
+    "--kind", type=click.Choice(["base", "chat"]), help="What the model is, where the checkpoint does not tell."
+)
+@click.option(
+    "--dtype", type=click.Choice(["auto", "float32", "float16", "bfloat16"]), help="Precision of the weights."
+)
+@click.option(
+    "--gpus-per-model", "--hf-num-gpus", "gpus", type=click.IntRange(1), help="Devices of one copy of the model."
+)
+@click.option("--max-seq-len", type=click.IntRange(2), help="Most tokens of prompt and output.")
+@click.option("--max-out-len", type=click.IntRange(1), help="Output limit where the benchmark sets none.")
+@data_options
+@click.option("--work-dir", default="outputs", show_default=True, metavar="DIR", help="The parent of runs.")
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="Only the first N rows of every subset.")
+@click.option("--sample", type=click.IntRange(1), metavar="N", help="Only N random rows of every subset (see --seed).")
+@click.option("--seed", default=0, show_default=True, help="Seed of --sample and of sampled generation.")
+@click.option("--mode", type=click.Choice(["all", "infer", "score"]), default="all", show_default=True)
+@click.option("--new", is_flag=True, help="Start afresh instead of continuing an unfinished run.")
+@click.option(
+    "--reuse", metavar="[RUN]", is_flag=False, flag_value="", help="Continue or extend RUN; alone: the newest run."
+)
+@click.option("--max-num-workers", type=click.IntRange(1), metavar="N", help="Worker processes; default: one a GPU.")
+@click.option("--runner", type=click.Choice(["local"]), default="local", show_default=True)
+@click.option("--debug", is_flag=True, help="One process, logs and tracebacks on the terminal.")
+@click.option("--dry-run", is_flag=True, help="Show what would be run, load no model.")
+@click.option("--allow-code", is_flag=True, help="Execute generated programs (HumanEval and the like).")
+@click.option("--summarizer", metavar="NAME", help="Rows and reference numbers of the table.")
+@click.option("--json", "as_json", is_flag=True, help="The result as JSON on standard output.")
+@click.pass_context
+def cli(ctx: click.Context, **options: Any) -> None:
+    """Evaluate language models on benchmarks.
+
+    \b
+    run.py --models hf_internlm2_7b --datasets mmlu_ppl_ac766d gsm8k_gen_17d0dc
+    run.py --hf-path ./checkpoint --datasets mmlu gsm8k humaneval --allow-code
+    """
+    ctx.obj = {"debug": options["debug"]}
+    if ctx.invoked_subcommand is None:
+        if not (options["models"] or options["hf_paths"] or options["datasets"]):
+            click.echo(ctx.get_help())
+            return
+        from evalkit.cli.running import run_command
+
+        ctx.exit(run_command(options))
+
+
+for group in (listing.COMMANDS, showing.COMMANDS, tools.COMMANDS):
+    for command in group:
+        cli.add_command(command)
+
+
+def main() -> NoReturn:
+    """Run the command line and exit with its code."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    debug = "--debug" in sys.argv
+    try:
+        code = cli.main(standalone_mode=False)
+    except EvalkitError as error:
+        code = report(error)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("\ninterrupted: what was answered is kept, the same command continues", err=True)
+        code = EXIT_INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except BrokenPipeError:
+        code = EXIT_FAILED
+    except Exception as error:  # the last resort: one line instead of a traceback
+        if debug:
+            traceback.print_exc()
+        code = report(EvalkitError(f"unexpected {type(error).__name__}: {error}", "run with --debug for the traceback"))
+        code = EXIT_FAILED
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def report(error: EvalkitError) -> int:
+    """Print an error's two lines, or its JSON; returns its exit code."""
+    if "--json" in sys.argv:
+        click.echo(json.dumps({"error": error.message, "hint": error.hint, "exit_code": error.exit_code}))
+    label = click.style("error:", fg="red", bold=True)
+    click.echo(f"{label} {error.message}", err=True)
+    if error.hint:
+        click.echo(f"  {click.style('hint:', fg='yellow')} {error.hint}", err=True)
+    return error.exit_code
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt

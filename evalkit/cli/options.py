@@ -1,0 +1,59 @@
+"""Options that take several values separated by spaces, as the published commands write them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import click
+
+MANY = ("--models", "--datasets", "--hf-path", "--config-dir", "--set")
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def spread(args: Sequence[str]) -> list[str]:
+    """`--models a b` as `--models a --models b`, for the options that take many values."""
+    result: list[str] = []
+    current = ""
+    for arg in args:
+        if arg in MANY:
+            current, fresh = arg, True
+            continue
+        if arg.startswith("-") or not current:
+            current = ""
+            result.append(arg)
+            continue
+        result += [current, arg]
+        fresh = False
+    return result if not current or not fresh else [*result, current]
+
+
+class ManyGroup(click.Group):
+    """The root command: spreads many-valued options in front of click's own parsing."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """See click."""
+        head, tail = self._split(args)
+        return super().parse_args(ctx, spread(head) + tail)
+
+    def _split(self, args: list[str]) -> tuple[list[str], list[str]]:
+        """Options of the run, and the subcommand with its own: only a first word is a subcommand."""
+        if args and args[0] in self.commands:
+            return [], [args[0], *spread(args[1:])]
+        return args, []
+
+
+def data_options(command: F) -> F:
+    """Options of every command that reads rows."""
+    for option in (
+        click.option(
+            "--data-root", metavar="DIR", envvar="EVALKIT_DATA", help="Local data; `samples`: our own samples."
+        ),
+        click.option(
+            "--config-dir", "config_dirs", multiple=True, metavar="DIR", help="Your own configs; they win by name."
+        ),
+        click.option("--tokenizer", metavar="PATH", help="Counts the lengths of long-context prompts."),
+        click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a config key."),
+    ):
+        command = option(command)
+    return command

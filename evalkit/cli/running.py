@@ -1,0 +1,142 @@
+"""The run: plan, infer, score, print."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from evalkit.errors import EXIT_FAILED, EXIT_OK
+from evalkit.plan import Planned, RunOptions, make_plan, survey
+from evalkit.runners.base import Outcome, Progress, Runner
+from evalkit.runners.debug import DebugRunner
+from evalkit.runners.local import LocalRunner
+from evalkit.score import Options
+from evalkit.session import choose_store, infer, refuse_incomplete, score_run, to_json
+from evalkit.store import RunStore
+from evalkit.types import Job
+
+
+def options_of(options: Mapping[str, Any]) -> RunOptions:
+    """The part of the command line that decides results."""
+    model = {
+        "dtype": options["dtype"], "gpus": options["gpus"], "max_seq_len": options["max_seq_len"],
+        "max_new_tokens": options["max_out_len"],
+    }  # fmt: skip
+    return RunOptions(
+        models=options["models"], datasets=options["datasets"], hf_paths=options["hf_paths"], kind=options["kind"],
+        model_options={k: v for k, v in model.items() if v is not None}, overrides=options["overrides"],
+        data_root=options["data_root"], tokenizer=options["tokenizer"], config_dirs=options["config_dirs"],
+        limit=options["limit"], sample=options["sample"], seed=options["seed"],
+    )  # fmt: skip
+
+
+def run_command(options: Mapping[str, Any]) -> int:
+    """Everything behind `run.py --models … --datasets …`; returns the exit code."""
+    planned = make_plan(options_of(options))
+    if options["dry_run"]:
+        return dry_run(planned, options["as_json"])
+    say = _sayer(options["as_json"])
+    store, continued = choose_store(
+        planned, Path(options["work_dir"]), sys.argv, new=options["new"], reuse=options["reuse"]
+    )
+    say(f"{'continuing' if continued else 'run'} {store.folder}")
+    with store.locked():
+        outcome = _infer(planned, store, options, say)
+        if options["mode"] == "infer":
+            for failure in outcome.failures:
+                say(f"failed: {failure.job.model} {failure.job.benchmark} {failure.job.subset}: {failure.cause}")
+            return EXIT_FAILED if outcome.failures or planned.broken else EXIT_OK
+        scoring = Options(options["allow_code"], options["max_num_workers"] or 0)
+        finished = score_run(store, scoring, planned, outcome.failures, options["summarizer"], options["config_dirs"])
+    click.echo(
+        json.dumps(to_json(finished), ensure_ascii=False) if options["as_json"] else finished.text,
+        nl=options["as_json"],
+    )
+    say(f"saved in {store.folder / 'report'}")
+    error = refuse_incomplete(finished)
+    if error is not None:
+        from evalkit.cli.main import report
+
+        return EXIT_FAILED if options["as_json"] else report(error)
+    return EXIT_OK
+
+
+def _infer(planned: Planned, store: RunStore, options: Mapping[str, Any], say: Any) -> Outcome:
+    for name, error in planned.broken.items():
+        say(f"failed: {name}: {error.message}")
+    if options["mode"] == "score":
+        return Outcome()
+    runner: Runner = DebugRunner() if options["debug"] else LocalRunner(options["max_num_workers"])
+    with Bars(quiet=options["as_json"]) as bars:
+        return infer(planned, store, runner, bars.watch)
+
+
+def _sayer(quiet: bool) -> Any:
+    """Prints remarks beside the result, on standard error."""
+    return (lambda text: None) if quiet else (lambda text: click.echo(text, err=True))
+
+
+class Bars:
+    """Progress bars on a terminal; silent otherwise."""
+
+    def __init__(self, quiet: bool) -> None:
+        self.quiet = quiet or not sys.stderr.isatty()
+        self.bar: Any = None
+
+    def __enter__(self) -> Bars:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+    def watch(self, title: str, jobs: Sequence[Job]) -> Progress:
+        """A bar over the samples of `jobs`."""
+        from tqdm import tqdm
+
+        total = sum(job.stop - job.start for job in jobs)
+        self.bar = bar = tqdm(total=total, desc=title, unit="sample", disable=self.quiet, dynamic_ncols=True)
+        done: dict[int, float] = {}
+
+        def progress(job: Job, share: float) -> None:
+            done[job.id] = (job.stop - job.start) * share
+            bar.n = round(sum(done.values()))
+            bar.set_postfix_str(f"{job.model} {job.benchmark} {job.subset}", refresh=False)
+            bar.refresh()
+
+        return progress
+
+
+def dry_run(planned: Planned, as_json: bool) -> int:
+    """What would be asked of which model."""
+    rows = []
+    for pair, task in planned.tasks.items():
+        works = [survey(planned, pair, subset) for subset in task.subsets]
+        b = task.benchmark
+        rows.append(
+            {
+                "model": pair.model,
+                "dataset": b.name,
+                "version": b.hash[:6],
+                "mode": b.mode,
+                "subsets": len(works),
+                "samples": sum(w.samples for w in works),
+                "requests": sum(w.requests for w in works),
+                "characters": round(sum(w.cost for w in works)),
+            }  # fmt: skip
+        )
+    if as_json:
+        click.echo(json.dumps(rows))
+    else:
+        from tabulate import tabulate
+
+        click.echo(tabulate(rows, headers="keys", tablefmt="simple"))
+        click.echo(f"plan {planned.plan.hash[:12]}; no model was loaded; characters are estimated from first rows")
+    for name, error in planned.broken.items():
+        click.echo(f"cannot be used: {name}: {error}", err=True)
+    return EXIT_FAILED if planned.broken else EXIT_OK

@@ -1,0 +1,131 @@
+"""`show` prints the exact prompts of a benchmark; `score` rescores a run."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+
+from evalkit.cli.options import data_options
+from evalkit.errors import EXIT_OK
+
+FOLD = 400
+"""Longest exemplar part that is shown unfolded."""
+
+
+@click.command()
+@click.argument("name")
+@click.option("--subset", metavar="S", help="One subset (default: all with --json, the first otherwise).")
+@click.option(
+    "--limit", type=click.IntRange(1), metavar="N", help="Rows of each subset (default: all with --json, else 1)."
+)
+@click.option("--kind", type=click.Choice(["base", "chat"]), help="Prompt of a base or a chat model (default: base).")
+@data_options
+@click.option("--whitespace", is_flag=True, help="Make spaces at line ends, tabs and newlines visible.")
+@click.option("--full", is_flag=True, help="Do not fold the exemplars.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+def show(
+    name: str, subset: str | None, limit: int | None, kind: Any, data_root: str | None, config_dirs: tuple[str, ...],
+    tokenizer: str | None, overrides: tuple[str, ...], whitespace: bool, full: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """Print the prompts of a benchmark as a model gets them."""
+    from evalkit.api import load_benchmark
+
+    handle = load_benchmark(
+        name, data_root, kind=kind or "base", tokenizer=tokenizer, config_dirs=config_dirs, overrides=overrides
+    )
+    if not as_json:
+        click.echo(facts(handle.benchmark))
+    subsets = [subset] if subset else (handle.subsets if as_json else handle.subsets[:1])
+    for one in subsets:
+        for sample in handle.samples(one, limit or (None if as_json else 1)):
+            record = _record(handle, sample, kind or "base")
+            if as_json:
+                click.echo(json.dumps(record, ensure_ascii=False, default=str))
+            else:
+                shots = handle.task.exemplars(sample.subset)
+                parts = [] if full else [shots.text, *(turn.text for turn in shots.turns)]
+                click.echo(_for_eyes(record, [p for p in parts if len(p) > FOLD], whitespace))
+
+
+def _record(handle: Any, sample: Any, kind: str) -> dict[str, Any]:
+    b = handle.benchmark
+    prompt = handle.render(sample, kind)
+    key = "prompts" if b.mode != "gen" else ("messages" if isinstance(prompt, list) else "prompt")
+    return {
+        "benchmark": b.name, "subset": sample.subset, "index": sample.index, "gold": sample.gold, "mode": b.mode, key: prompt,
+    }  # fmt: skip
+
+
+def facts(benchmark: Any) -> str:
+    """The config in a few lines."""
+    b = benchmark
+    steps = " → ".join(c.name for c in b.extract) or "-"
+    lines = [
+        ("benchmark", f"{b.name}  (hash {b.hash[:12]}, {b.source})"),
+        ("mode", f"{b.mode}   labels: {', '.join(b.labels) or '-'}"),
+        ("data", f"{b.data.path or b.data.file}   subsets: {len(b.members)}"),
+        ("extract", steps),
+        ("metric", b.metric.name),
+        ("quirks", ", ".join(sorted(b.quirks)) or "-"),
+        *([("notes", b.notes)] if b.notes else []),
+    ]
+    return "\n".join(f"{click.style(key.ljust(10), bold=True)}{value}" for key, value in lines) + "\n"
+
+
+def _for_eyes(record: dict[str, Any], folds: list[str], whitespace: bool) -> str:
+    head = click.style(f"── {record['subset']}/{record['index']}  gold: {record['gold']!r:.100}", fg="cyan")
+    parts = [head]
+
+    def text(value: str) -> str:
+        for fold in folds:
+            value = value.replace(fold, f"⟨{len(fold)} characters of exemplars; --full shows them⟩\n")
+        return _visible(value) if whitespace else value
+
+    if "prompt" in record:
+        parts.append(text(record["prompt"]))
+    for turn in record.get("messages", []):
+        parts += [click.style(f"[{turn['role']}]", fg="green"), text(turn["content"])]
+    for label, prompt in record.get("prompts", {}).items():
+        parts.append(click.style(f"[{label}]", fg="green"))
+        whole = prompt if isinstance(prompt, str) else prompt["context"] + "⟦" + prompt["continuation"] + "⟧"
+        parts.append(text(whole))
+    return "\n".join(parts)
+
+
+def _visible(text: str) -> str:
+    text = text.replace("\t", "→\t").replace("\r", "␍")
+    text = re.sub(r" +(?=\n|$)", lambda m: "␠" * len(m[0]), text)
+    return text.replace("\n", "⏎\n")
+
+
+@click.command()
+@click.argument("run")
+@click.option("--work-dir", default="outputs", show_default=True, metavar="DIR", help="The parent of runs.")
+@click.option("--allow-code", is_flag=True, help="Execute generated programs.")
+@click.option("--summarizer", metavar="NAME", help="Rows and reference numbers of the table.")
+@click.option("--config-dir", "config_dirs", multiple=True, metavar="DIR", help="Your own configs.")
+@click.option("--json", "as_json", is_flag=True, help="The result as JSON.")
+@click.pass_context
+def score(
+    ctx: click.Context, run: str, work_dir: str, allow_code: bool, summarizer: str | None, config_dirs: tuple[str, ...],
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Score a run again from its stored replies; no model is loaded."""
+    from evalkit.cli.main import report
+    from evalkit.score import Options
+    from evalkit.session import refuse_incomplete, score_run, to_json
+    from evalkit.store import open_run
+
+    store = open_run(run, Path(work_dir))
+    with store.locked():
+        finished = score_run(store, Options(allow_code), summarizer=summarizer, config_dirs=config_dirs)
+    click.echo(json.dumps(to_json(finished), ensure_ascii=False) if as_json else finished.text, nl=as_json)
+    error = refuse_incomplete(finished)
+    ctx.exit(report(error) if error is not None else EXIT_OK)
+
+
+COMMANDS = [show, score]

@@ -1,0 +1,66 @@
+"""Smaller commands: `make-tiny`, `fetch`, `doctor`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from evalkit.errors import EXIT_FAILED, EXIT_OK
+
+
+@click.command("make-tiny")
+@click.argument("directory", type=click.Path(path_type=Path))
+@click.option("--seed", default=0, show_default=True, help="Seed of the weights.")
+@click.option("--chat", is_flag=True, help="With a chat template.")
+def make_tiny(directory: Path, seed: int, chat: bool) -> None:
+    """Write a tiny random Llama and its tokenizer, for trying things out."""
+    from evalkit.engines.hf.tiny import make_tiny as make
+
+    make(directory, seed=seed, chat=chat)
+    click.echo(f"{directory}: a random {'chat' if chat else 'base'} model (seed {seed}); its scores are chance")
+
+
+@click.command()
+@click.argument("names", nargs=-1, required=True)
+@click.option("--data-root", required=True, envvar="EVALKIT_DATA", metavar="DIR", help="Where to put the data.")
+@click.option("--config-dir", "config_dirs", multiple=True, metavar="DIR", help="Your own configs.")
+def fetch(names: tuple[str, ...], data_root: str, config_dirs: tuple[str, ...]) -> None:
+    """Bring the data and exemplars of benchmarks into the data root."""
+    from evalkit.fetch import fetch_benchmarks
+
+    for line in fetch_benchmarks(names, Path(data_root), config_dirs):
+        click.echo(line)
+
+
+@click.command()
+@click.option("--data-root", envvar="EVALKIT_DATA", metavar="DIR", help="The data root to check.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.pass_context
+def doctor(ctx: click.Context, data_root: str | None, as_json: bool) -> None:
+    """Say what works on this machine, and how to mend what does not."""
+    from evalkit.doctor import examine
+
+    findings = examine(data_root)
+    if as_json:
+        click.echo(json.dumps([f.__dict__ for f in findings], ensure_ascii=False))
+    else:
+        for finding in findings:
+            _print(finding)
+    ctx.exit(EXIT_OK if all(f.ok or not f.needed for f in findings) else EXIT_FAILED)
+
+
+def _print(finding: Any) -> None:
+    mark = (
+        click.style("ok  ", fg="green")
+        if finding.ok
+        else click.style("MISS" if finding.needed else "--  ", fg="yellow")
+    )
+    click.echo(f"{mark} {finding.what.ljust(18)} {finding.found}")
+    if not finding.ok and finding.mend:
+        click.echo(f"     {' ' * 18} {finding.mend}")
+
+
+COMMANDS = [make_tiny, fetch, doctor]

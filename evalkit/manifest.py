@@ -1,0 +1,126 @@
+"""What a run consists of, as its manifest keeps it; read by workers and by scoring."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import evalkit
+from evalkit.builders import TextTokenizer
+from evalkit.configs.benchmark import from_resolved, select
+from evalkit.configs.model import model_from
+from evalkit.data import DataRoot, open_root
+from evalkit.digest import digest, plain
+from evalkit.errors import StoreError
+from evalkit.task import Cut, Task
+from evalkit.types import Benchmark, ModelSpec
+
+HUB_ENGINES = ("hf",)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One model on one benchmark."""
+
+    model: str
+    benchmark: str
+    data_fingerprint: str = ""
+    """Digest of the rows and exemplars; a needle's rows depend on the model's tokenizer."""
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """Everything that decides a run's results."""
+
+    models: Mapping[str, ModelSpec]
+    fingerprints: Mapping[str, str]
+    benchmarks: Mapping[str, Benchmark]
+    selected: Mapping[str, tuple[str, ...]]
+    """benchmark -> the subsets asked for; empty: all."""
+    pairs: tuple[Pair, ...]
+    cut: Cut
+    seed: int
+    data_root: str | None
+    tokenizer: str | None
+
+    def root_of(self, benchmark: Benchmark) -> DataRoot:
+        """Where the benchmark's rows are looked for."""
+        root = open_root(self.data_root)
+        return DataRoot(root.folder, Path(benchmark.source).parent if benchmark.source else None)
+
+    def task(self, pair: Pair) -> Task:
+        """The pair's rows and prompts."""
+        benchmark, model = self.benchmarks[pair.benchmark], self.models[pair.model]
+        return Task(benchmark, self.root_of(benchmark), lambda: self.load_tokenizer(model), self.cut)
+
+    def load_tokenizer(self, model: ModelSpec) -> TextTokenizer:
+        """The tokenizer that lengths are counted with: the one named, else the model's."""
+        from evalkit.engines.tokenizer import load_tokenizer
+
+        return load_tokenizer(self.tokenizer or model.path)
+
+    @property
+    def hash(self) -> str:
+        """Digest of the plan; the same command finds its unfinished run by it."""
+        content = {
+            "models": dict(self.fingerprints),
+            "pairs": [
+                [p.model, p.benchmark, self.benchmarks[p.benchmark].hash, p.data_fingerprint] for p in self.pairs
+            ],
+            "members": {n: [m.name for m in b.members] for n, b in self.benchmarks.items()},
+            "cut": asdict(self.cut),
+            "seed": self.seed,
+        }
+        return digest(content)
+
+
+def to_manifest(plan: RunPlan, command: Sequence[str]) -> dict[str, Any]:
+    """The plan as the manifest's values."""
+    return {
+        "evalkit": evalkit.__version__,
+        "command": list(command),
+        "plan_hash": plan.hash,
+        "models": {
+            name: {"resolved": plain(spec.resolved), "source": spec.source, "fingerprint": plan.fingerprints[name]}
+            for name, spec in plan.models.items()
+        },
+        "benchmarks": {
+            name: {
+                "resolved": plain(benchmark.resolved),
+                "source": benchmark.source,
+                "hash": benchmark.hash,
+                "subsets": list(plan.selected.get(name, ())),
+            }
+            for name, benchmark in plan.benchmarks.items()
+        },
+        "pairs": [asdict(pair) for pair in plan.pairs],
+        "cut": asdict(plan.cut),
+        "seed": plan.seed,
+        "data_root": plan.data_root,
+        "tokenizer": plan.tokenizer,
+    }
+
+
+def from_manifest(manifest: Mapping[str, Any]) -> RunPlan:
+    """The plan that a manifest keeps; StoreError when it was written by another version's layout."""
+    try:
+        benchmarks = {}
+        for name, entry in manifest["benchmarks"].items():
+            benchmark = from_resolved(name, entry["resolved"], entry["source"], entry["hash"])
+            benchmarks[name] = select(benchmark, entry["subsets"]) if entry["subsets"] else benchmark
+        models = {n: model_from(n, m["resolved"], m["source"]) for n, m in manifest["models"].items()}
+        return RunPlan(
+            models=models,
+            fingerprints={n: m["fingerprint"] for n, m in manifest["models"].items()},
+            benchmarks=benchmarks,
+            selected={n: tuple(e["subsets"]) for n, e in manifest["benchmarks"].items()},
+            pairs=tuple(Pair(**pair) for pair in manifest["pairs"]),
+            cut=Cut(**manifest["cut"]),
+            seed=manifest["seed"],
+            data_root=manifest["data_root"],
+            tokenizer=manifest["tokenizer"],
+        )
+    except (KeyError, TypeError) as error:
+        raise StoreError(f"the manifest cannot be read: {error!r}", "it was written by another version") from error

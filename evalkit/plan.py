@@ -1,0 +1,243 @@
+"""From the options of a command to a checked plan, and from a plan to jobs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from evalkit.configs.benchmark import load_benchmark_config, select, with_exemplars
+from evalkit.configs.library import Library, open_library
+from evalkit.configs.merge import Override, parse_override
+from evalkit.configs.model import load_model_config, model_from_path
+from evalkit.configs.resolve import resolve_datasets, resolve_models
+from evalkit.data import DataRoot
+from evalkit.engines.locate import check_checkpoint, detect_kind, fingerprint
+from evalkit.errors import ConfigError, EvalkitError, ModelError
+from evalkit.manifest import Pair, RunPlan
+from evalkit.store import RunStore
+from evalkit.task import Cut, Task, requests_of
+from evalkit.types import Benchmark, Job, Kind, ModelSpec, Request, Sample
+
+SLICE_SAMPLES = 256
+"""Most samples of a job: small enough to balance, large enough to fill batches."""
+GEN_TOKEN_COST = 8.0
+"""A generated token costs about as much as this many characters of prompt."""
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What a command line, or a call of `evaluate`, asks for."""
+
+    models: tuple[str, ...] = ()
+    datasets: tuple[str, ...] = ()
+    hf_paths: tuple[str, ...] = ()
+    kind: Kind | None = None
+    model_options: Mapping[str, Any] = field(default_factory=dict)
+    overrides: tuple[str, ...] = ()
+    data_root: str | None = None
+    tokenizer: str | None = None
+    config_dirs: tuple[str, ...] = ()
+    limit: int | None = None
+    sample: int | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A plan, the tasks it loaded on the way, and the models that cannot be used."""
+
+    plan: RunPlan
+    tasks: Mapping[Pair, Task]
+    broken: Mapping[str, ModelError]
+    """model -> why none of its jobs is run; the others go on."""
+
+
+def make_plan(options: RunOptions) -> Planned:
+    """Resolve names, check configs and data, fingerprint models. EvalkitError before any model loads."""
+    if not options.datasets:
+        raise ConfigError("no datasets are given", "--datasets NAME…; `run.py list datasets` shows them")
+    library = open_library(options.config_dirs)
+    parsed = [parse_override(text) for text in options.overrides]
+    models = load_models(options, library, [o for for_model, o in parsed if for_model])
+    benchmarks, selected, wanted = load_benchmarks(options, library, models, [o for m, o in parsed if not m])
+    fingerprints, broken = _fingerprints(models)
+    plan = RunPlan(
+        models=models, fingerprints=fingerprints, benchmarks=benchmarks, selected=selected,
+        pairs=tuple(Pair(m, b) for m, b in wanted), cut=Cut(options.limit, options.sample, options.seed),
+        seed=options.seed, data_root=_absolute(options.data_root), tokenizer=options.tokenizer,
+    )  # fmt: skip
+    return _load_data(plan, broken)
+
+
+def load_models(options: RunOptions, library: Library, overrides: Sequence[Override]) -> dict[str, ModelSpec]:
+    """The models that are named, and those of bare paths."""
+    models: dict[str, ModelSpec] = {}
+    for name, file in resolve_models(options.models, library):
+        spec = load_model_config(file, library, overrides)
+        changes = {**options.model_options, **({"kind": options.kind} if options.kind else {})}
+        models[name] = replace(spec, **changes, resolved={**spec.resolved, **changes}) if changes else spec
+    for path in options.hf_paths:
+        kind = options.kind or detect_kind(path)
+        spec = model_from_path(path, kind, overrides, options.model_options)
+        if spec.name in models:
+            raise ConfigError(f"two models are called {spec.name!r}", "give one of them a config of its own")
+        models[spec.name] = spec
+    if not models:
+        raise ConfigError("no model is given", "--models NAME… or --hf-path DIR; `run.py list models` shows names")
+    return models
+
+
+def load_benchmarks(
+    options: RunOptions, library: Library, models: Mapping[str, ModelSpec], overrides: Sequence[Override]
+) -> tuple[dict[str, Benchmark], dict[str, tuple[str, ...]], list[tuple[str, str]]]:
+    """(benchmarks by name, their chosen subsets, the pairs to run), families resolved by the model's kind."""
+    benchmarks: dict[str, Benchmark] = {}
+    selected: dict[str, tuple[str, ...]] = {}
+    pairs: list[tuple[str, str]] = []
+    for model in models.values():
+        for choice in resolve_datasets(options.datasets, model.kind, library):
+            pairs.append((model.name, choice.name))
+            if choice.name not in benchmarks:
+                benchmark = load_benchmark_config(choice.file, library, overrides)
+                benchmarks[choice.name] = select(benchmark, choice.subsets) if choice.subsets else benchmark
+                selected[choice.name] = tuple(m.name for m in benchmarks[choice.name].members) if choice.subsets else ()
+    for override in overrides:
+        if override.target and override.target not in benchmarks:
+            raise ConfigError(f"--set names {override.target!r}, which is not run", f"run: {', '.join(benchmarks)}")
+    return benchmarks, selected, pairs
+
+
+def _fingerprints(models: Mapping[str, ModelSpec]) -> tuple[dict[str, str], dict[str, ModelError]]:
+    """Digests of the models; one that cannot be read is noted, unless it is the only one."""
+    found: dict[str, str] = {}
+    broken: dict[str, ModelError] = {}
+    for name, spec in models.items():
+        try:
+            check_checkpoint(spec)
+            found[name] = fingerprint(spec)
+        except ModelError as error:
+            broken[name], found[name] = error, "unreadable"
+    if models and len(broken) == len(models):
+        error = next(iter(broken.values()))
+        refused = ModelError("; ".join(f"{n}: {e.message}" for n, e in broken.items()), error.hint)
+        refused.exit_code = 2
+        raise refused
+    return found, broken
+
+
+def _load_data(plan: RunPlan, broken: Mapping[str, ModelError]) -> Planned:
+    """Read all rows, check them, and put hashes and fingerprints into the plan; all faults at once."""
+    tasks: dict[Pair, Task] = {}
+    pairs: list[Pair] = []
+    benchmarks = dict(plan.benchmarks)
+    problems: list[EvalkitError] = []
+    for pair in plan.pairs:
+        if pair.model in broken:
+            pairs.append(pair)
+            continue
+        try:
+            task = _shared(plan, pair, tasks) or plan.task(pair)
+            task.check()
+            benchmarks[pair.benchmark] = with_exemplars(plan.benchmarks[pair.benchmark], task.exemplar_sha256())
+            pairs.append(replace(pair, data_fingerprint=task.fingerprint()))
+            tasks[pairs[-1]] = task
+        except EvalkitError as error:
+            if str(error) not in map(str, problems):
+                problems.append(error)
+    if problems:
+        first = problems[0]
+        raise type(first)("\n".join(p.message for p in problems), first.hint)
+    return Planned(replace(plan, pairs=tuple(pairs), benchmarks=benchmarks), tasks, broken)
+
+
+def _shared(plan: RunPlan, pair: Pair, tasks: Mapping[Pair, Task]) -> Task | None:
+    """A task of the same benchmark that another model loaded; built rows depend on the tokenizer."""
+    if plan.benchmarks[pair.benchmark].data.build is not None:
+        return None
+    return next((t for p, t in tasks.items() if p.benchmark == pair.benchmark), None)
+
+
+def _absolute(path: str | None) -> str | None:
+    return path if path is None or path == "samples" else str(Path(path).expanduser().resolve())
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is to be done for one subset."""
+
+    samples: int
+    requests: int
+    answered: int
+    cost: float
+
+
+def survey(planned: Planned, pair: Pair, subset: str, store: RunStore | None = None) -> Work:
+    """Counts of one subset; the cost is estimated from its first sample."""
+    task, model = planned.tasks[pair], planned.plan.models[pair.model]
+    samples = task.samples(subset)
+    first = list(requests_of(task, samples[0], model, planned.plan.fingerprints[pair.model], planned.plan.seed))
+    per_sample = sum(map(_cost, first))
+    return Work(len(samples), len(samples) * len(first), 0, per_sample * len(samples))
+
+
+def _cost(request: Request) -> float:
+    length = len(request.text) + sum(len(turn.text) for turn in request.turns)
+    return length + GEN_TOKEN_COST * (request.gen.max_out_len if request.gen else 0)
+
+
+def make_jobs(planned: Planned) -> list[Job]:
+    """Slices of all subsets, the costliest first within each model."""
+    jobs: list[Job] = []
+    for pair in planned.tasks:
+        for subset in planned.tasks[pair].subsets:
+            jobs += _slices(planned, pair, subset, len(jobs))
+    order = list(planned.plan.models)
+    return sorted(jobs, key=lambda j: (order.index(j.model), -j.cost, j.id))
+
+
+def _slices(planned: Planned, pair: Pair, subset: str, first_id: int) -> Iterator[Job]:
+    work = survey(planned, pair, subset)
+    for number, start in enumerate(range(0, work.samples, SLICE_SAMPLES)):
+        stop = min(start + SLICE_SAMPLES, work.samples)
+        cost = work.cost * (stop - start) / work.samples
+        yield Job(first_id + number, pair.model, pair.benchmark, subset, start, stop, cost)
+
+
+def open_jobs(planned: Planned, store: RunStore, jobs: Sequence[Job]) -> list[Job]:
+    """The jobs that still have unanswered requests in the store."""
+    plan = planned.plan
+    answered: dict[tuple[str, str], set[str]] = {}
+    by_pair = {(p.model, p.benchmark): t for p, t in planned.tasks.items()}
+    kept = []
+    for job in jobs:
+        where = (job.model, job.benchmark)
+        if where not in answered:
+            answered[where] = {k for k, r in store.replies(*where).items() if not r.error}
+        done = answered[where]
+        if not done or any(k not in done for k in _keys(plan, by_pair[where], job)):
+            kept.append(job)
+    return kept
+
+
+def _keys(plan: RunPlan, task: Task, job: Job) -> Iterator[str]:
+    samples: list[Sample] = task.samples(job.subset)[job.start : job.stop]
+    for sample in samples:
+        for request in requests_of(task, sample, plan.models[job.model], plan.fingerprints[job.model], plan.seed):
+            yield request.key
+
+
+def default_data_root() -> str | None:
+    """The data root of the environment."""
+    return os.environ.get("EVALKIT_DATA") or None
+
+
+def is_sample_root(plan: RunPlan) -> bool:
+    """Whether the rows are the project's own samples."""
+    return (
+        DataRoot(Path(plan.data_root)).is_sample
+        if plan.data_root and plan.data_root != "samples"
+        else bool(plan.data_root)
+    )

@@ -1,0 +1,43 @@
+"""What every runner offers and tells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from evalkit.manifest import RunPlan
+from evalkit.store import RunStore
+from evalkit.types import Job
+
+Progress = Callable[[Job, float], None]
+"""Called with a job and the share of it that is done."""
+
+
+@dataclass(frozen=True)
+class JobFailure:
+    """A job that was given up, and why."""
+
+    job: Job
+    cause: str
+    hint: str = ""
+    log: str = ""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How the jobs ended."""
+
+    failures: tuple[JobFailure, ...] = ()
+    facts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """model -> what its engine says of itself."""
+    seconds: Mapping[int, float] = field(default_factory=dict)
+    """job id -> seconds it took."""
+
+
+class Runner(Protocol):
+    """Hands jobs to workers until all are done or given up."""
+
+    def run(self, store: RunStore, plan: RunPlan, jobs: Sequence[Job], progress: Progress) -> Outcome:
+        """Run all jobs; StoreError when results cannot be written. Kills its workers whatever happens."""
+        ...

@@ -1,0 +1,155 @@
+"""From replies to verdicts to scores: extraction, metric, averages. No model, no device."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from evalkit import stats, template
+from evalkit.extract import extract
+from evalkit.metrics import Case, Judged, Metric, Tools, make_metric
+from evalkit.sandbox import run_programs
+from evalkit.task import Task, requests_of
+from evalkit.types import Benchmark, ModelSpec, NamedCall, Reply, Request, Sample, Verdict
+
+SAME_EVERYWHERE = 8
+"""From this many samples on, equal scores for all labels of all of them are taken for a broken engine."""
+NEEDS_CODE = "not run: scoring executes generated programs, give --allow-code"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What scoring may do."""
+
+    allow_code: bool = False
+    workers: int = 0
+    """Programs run at once; 0: one a core."""
+
+    def tools(self) -> Tools:
+        """What metrics get to work with."""
+        if not self.allow_code:
+            return Tools()
+        workers = self.workers or os.cpu_count() or 1
+        return Tools(run_programs=lambda programs: run_programs(programs, workers))
+
+
+@dataclass(frozen=True)
+class SubsetResult:
+    """One subset's verdicts and numbers (percent)."""
+
+    subset: str
+    verdicts: tuple[Verdict, ...]
+    results: Mapping[str, float]
+    n: int
+    n_expected: int
+    stderr: float | None
+    truncated: int
+    problem: str = ""
+    """Why there is no number, or why it must not be trusted."""
+
+
+def score_subset(
+    task: Task, subset: str, model: ModelSpec, fingerprint: str, replies: Mapping[str, Reply], options: Options,
+    seed: int = 0,
+) -> SubsetResult:  # fmt: skip
+    """Judge every sample of a subset by the replies in the store."""
+    benchmark = task.benchmark
+    samples = task.samples(subset)
+    asked = [list(requests_of(task, sample, model, fingerprint, seed)) for sample in samples]
+    metric = make_metric(benchmark.metric)
+    cases, verdicts = [], []
+    for sample, requests in zip(samples, asked, strict=True):
+        for group in _draws(requests, benchmark):
+            verdict, case = _read(benchmark, sample, group, replies)
+            verdicts.append(verdict)
+            cases += [case] if case else []
+    broken = _constant(verdicts) if benchmark.mode != "gen" else ""
+    problem = broken or (NEEDS_CODE if metric.runs_code and not options.allow_code else "")
+    judged, results = ([], {}) if problem or not cases else judge(metric, cases, options)
+    values = iter(judged)
+    final = tuple(v if v.missing or not judged else replace(v, values=next(values).values) for v in verdicts)
+    return SubsetResult(
+        subset, final, results, n=sum(not v.missing for v in verdicts), n_expected=len(verdicts),
+        stderr=_stderr(judged), truncated=sum(v.truncated for v in verdicts), problem=problem,
+    )  # fmt: skip
+
+
+def judge(metric: Metric, cases: Sequence[Case], options: Options) -> tuple[list[Judged], dict[str, float]]:
+    """Per-sample values and the results over all of them."""
+    values = metric.judge(cases, options.tools())
+    judged = [Judged(case.sample_id, v) for case, v in zip(cases, values, strict=True)]
+    return judged, metric.combine(judged)
+
+
+def _draws(requests: Sequence[Request], benchmark: Benchmark) -> list[list[Request]]:
+    """ppl and ll: one group with all labels; gen: a group for every draw."""
+    return [[r] for r in requests] if benchmark.mode == "gen" else [list(requests)]
+
+
+def _read(
+    benchmark: Benchmark, sample: Sample, requests: Sequence[Request], replies: Mapping[str, Reply]
+) -> tuple[Verdict, Case | None]:
+    found = [r for r in (replies.get(r.key) for r in requests) if r is not None]
+    errors = sorted({_error_of(r, benchmark) for r in found} - {""})
+    answered = [r for r in found if not _error_of(r, benchmark)]
+    if len(answered) < len(requests):
+        detail = {"error": "; ".join(errors)} if errors else {}
+        return Verdict(sample.id, None, sample.gold, {}, missing=True, detail=detail), None
+    context = context_of(benchmark, sample)
+    if benchmark.mode == "gen":
+        text = answered[0].text or ""
+        answer: Any = extract(text, filled_steps(benchmark, sample), context)
+        detail = {"text": text, "finish": answered[0].finish}
+    else:
+        scores = {r.label: reply.nll for r, reply in zip(requests, answered, strict=True)}
+        answer = min(scores, key=lambda label: scores[label])  # the first label wins a tie
+        detail = {"nll": scores}
+    truncated = any(r.truncated for r in answered)
+    verdict = Verdict(sample.id, answer, sample.gold, {}, truncated=truncated, detail=detail)
+    return verdict, Case(sample.id, requests[0].repeat, answer, sample.gold, sample.row, context)
+
+
+def _error_of(reply: Reply, benchmark: Benchmark) -> str:
+    """Why a reply is no answer; an engine that gives no log-probability must not score chance."""
+    if not reply.error and benchmark.mode != "gen" and reply.nll is None:
+        return "the engine returned no log-probability"
+    return reply.error
+
+
+def context_of(benchmark: Benchmark, sample: Sample) -> dict[str, Any]:
+    """What extraction and metrics may know of a sample besides the text."""
+    return {
+        **sample.variables, "subset": sample.variables.get("subset", sample.subset), "options": benchmark.labels,
+        "gold": sample.gold, "row": sample.row,
+    }  # fmt: skip
+
+
+def filled_steps(benchmark: Benchmark, sample: Sample) -> tuple[NamedCall, ...]:
+    """The extraction steps with their arguments' templates filled from the subset's variables."""
+    return fill_calls(benchmark.extract, sample.variables)
+
+
+def fill_calls(calls: Iterable[NamedCall], variables: Mapping[str, Any]) -> tuple[NamedCall, ...]:
+    """Calls whose text arguments are rendered where they hold a template."""
+
+    def filled(value: Any) -> Any:
+        is_template = isinstance(value, str) and "{{" in value
+        return template.render(value, variables, "argument") if is_template else value
+
+    return tuple(NamedCall(c.name, {k: filled(v) for k, v in c.args.items()}) for c in calls)
+
+
+def _constant(verdicts: Sequence[Verdict]) -> str:
+    """A sign that the engine gave no real log-probabilities: all labels of all samples score alike."""
+    seen = [v.detail["nll"] for v in verdicts if not v.missing]
+    if len(seen) >= SAME_EVERYWHERE and all(len(set(scores.values())) == 1 for scores in seen):
+        return "the engine returned the same log-probability for every label of every sample: no score is given"
+    return ""
+
+
+def _stderr(judged: Sequence[Judged]) -> float | None:
+    values = [j.values.get("value") for j in judged]
+    numbers = [100.0 * float(v) for v in values if isinstance(v, (bool, int, float))]
+    return stats.standard_error(numbers) if len(numbers) == len(values) else None

@@ -1,0 +1,189 @@
+"""One run from plan to table: find or make its folder, run its jobs, score, report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from evalkit import aggregate
+from evalkit.configs.library import Library, open_library
+from evalkit.digest import plain
+from evalkit.environment import environment
+from evalkit.errors import EvalkitError
+from evalkit.manifest import Pair, RunPlan, from_manifest, to_manifest
+from evalkit.plan import Planned, make_jobs, open_jobs
+from evalkit.report.summary import Summarizer, load_summarizer, reference_columns
+from evalkit.report.tables import as_csv, as_markdown, as_text
+from evalkit.runners.base import JobFailure, Outcome, Progress, Runner
+from evalkit.score import NEEDS_CODE, Options, SubsetResult, score_subset
+from evalkit.store import COMPLETE, INCOMPLETE, RunStore, create_run, find_unfinished, open_run
+from evalkit.table import Table, make_table, pick_rows, without_subsets
+from evalkit.task import Task
+from evalkit.types import Job, Score
+
+Watch = Callable[[str, Sequence[Job]], Progress]
+"""Given a title and the jobs, returns what is told of their progress."""
+Causes = dict[tuple[str, str], dict[str, str]]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run that was scored."""
+
+    store: RunStore
+    scores: tuple[Score, ...]
+    table: Table
+    failures: tuple[JobFailure, ...]
+    text: str
+    """The table for the terminal."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether every number is there, over all samples."""
+        return not self.failures and not any(s.value is None or s.n < s.n_expected for s in self.scores)
+
+
+def choose_store(
+    planned: Planned, parent: Path, command: Sequence[str], *, new: bool, reuse: str | None
+) -> tuple[RunStore, bool]:
+    """(the run's folder, does it continue an older one): the one named, else the newest unfinished of this plan."""
+    manifest = {**to_manifest(planned.plan, command), "environment": environment()}
+    if reuse is not None:
+        store = open_run(reuse, parent)
+        store.write_manifest({**store.manifest(), **manifest, "status": INCOMPLETE})
+        return store, True
+    found = None if new else find_unfinished(parent, planned.plan.hash)
+    return (found, True) if found else (create_run(parent, manifest), False)
+
+
+def infer(planned: Planned, store: RunStore, runner: Runner, watch: Watch) -> Outcome:
+    """Ask for everything that has no answer in the store yet."""
+    jobs = open_jobs(planned, store, make_jobs(planned))
+    if not jobs:
+        return Outcome()
+    outcome = runner.run(store, planned.plan, jobs, watch("inference", jobs))
+    facts = {**store.manifest().get("engines", {}), **plain(outcome.facts)}
+    failures = [{**plain(f.job), "cause": f.cause, "hint": f.hint, "log": f.log} for f in outcome.failures]
+    store.set_status(INCOMPLETE, engines=facts, failures=failures)
+    return outcome
+
+
+def score_run(
+    store: RunStore, options: Options, planned: Planned | None = None, failures: Sequence[JobFailure] = (),
+    summarizer: str | None = None, config_dirs: Sequence[str] = (),
+) -> Finished:  # fmt: skip
+    """Score what is in the store and write verdicts, scores and report files."""
+    plan = planned.plan if planned else from_manifest(store.manifest())
+    causes = _causes(plan, planned, store, failures)
+    scores: list[Score] = []
+    for pair in plan.pairs:
+        task = planned.tasks.get(pair) if planned else None
+        scores += score_pair(
+            store, plan, pair, task or plan.task(pair), options, causes.get((pair.model, pair.benchmark), {})
+        )
+    table = make_table(scores, list(plan.models), notes_of(plan, failures))
+    finished = Finished(store, tuple(scores), table, tuple(failures), "")
+    text = write_report(finished, open_library(config_dirs), summarizer)
+    finished = replace(finished, text=text)
+    store.write_scores({"scores": scores, "limited": plan.cut.is_cut, "complete": finished.complete})
+    store.set_status(COMPLETE if finished.complete else INCOMPLETE)
+    return finished
+
+
+def score_pair(
+    store: RunStore, plan: RunPlan, pair: Pair, task: Task, options: Options, causes: Mapping[str, str]
+) -> list[Score]:
+    """Table rows of one model on one benchmark; verdicts go to the store."""
+    model, fingerprint = plan.models[pair.model], plan.fingerprints[pair.model]
+    replies = store.replies(pair.model, pair.benchmark)
+    results: dict[str, SubsetResult] = {}
+    for subset in task.subsets if replies else ():
+        result = score_subset(task, subset, model, fingerprint, replies, options, plan.seed)
+        results[subset] = result
+        store.write_verdicts(pair.model, pair.benchmark, subset, result.verdicts)
+    known = dict(causes)
+    for subset in task.subsets if not replies else ():
+        known.setdefault(subset, "no answers in the store")
+    return aggregate.scores_of(pair.model, task.benchmark, results, task.subsets, known)
+
+
+def _causes(plan: RunPlan, planned: Planned | None, store: RunStore, failures: Sequence[JobFailure]) -> Causes:
+    """(model, benchmark) -> subset -> why it has no full result."""
+    causes: Causes = {}
+    for failure in failures:
+        job = failure.job
+        causes.setdefault((job.model, job.benchmark), {})[job.subset] = failure.cause
+    for model, error in (planned.broken if planned else {}).items():
+        for pair in plan.pairs:
+            if pair.model == model:
+                subsets = plan.task(pair).subsets
+                causes[(model, pair.benchmark)] = {s: error.message for s in subsets}
+    return causes
+
+
+def notes_of(plan: RunPlan, failures: Sequence[JobFailure]) -> list[str]:
+    """What the reader of the table must know."""
+    notes = []
+    if plan.cut.limit is not None:
+        notes.append(f"limited: the first {plan.cut.limit} rows of every subset; not comparable with published scores")
+    if plan.cut.sample is not None:
+        notes.append(f"limited: {plan.cut.sample} random rows of every subset (seed {plan.cut.seed}); not comparable")
+    if any(plan.root_of(b).is_sample for b in plan.benchmarks.values()):
+        notes.append("sample data: the project's own made-up rows, not the benchmarks'; scores mean nothing elsewhere")
+    notes += [f"{b.name}: {b.notes}" for b in plan.benchmarks.values() if b.notes]
+    said: dict[str, list[JobFailure]] = {}
+    for failure in failures:
+        said.setdefault(f"{failure.job.model}: {failure.cause}", []).append(failure)
+    for what, group in said.items():
+        hint = f" ({group[0].hint})" if group[0].hint else ""
+        log = f"; log: {group[0].log}" if group[0].log else ""
+        notes.append(f"failed: {len(group)} job{'s' if len(group) > 1 else ''} of {what}{hint}{log}")
+    return notes
+
+
+def write_report(finished: Finished, library: Library, name: str | None) -> str:
+    """summary.txt, .csv and .md in the run's folder; returns the text for the terminal.
+
+    The files hold every subset; the terminal gets headlines and groups.
+    """
+    table, store = finished.table, finished.store
+    summarizer = load_summarizer(name, library) if name else Summarizer("", "", (), None)
+    full = pick_rows(table, summarizer.rows) if summarizer.rows else table
+    heads, cells = reference_columns(full, summarizer)
+    full = replace(full, title=summarizer.title)
+    store.write_report("summary.txt", as_text(full, summarizer.decimals, cells, heads))
+    store.write_report("summary.md", as_markdown(full, summarizer.decimals, cells, heads))
+    store.write_report("summary.csv", as_csv(full, cells, heads))
+    short = without_subsets(full)
+    heads, cells = reference_columns(short, summarizer)
+    return as_text(short, summarizer.decimals, cells, heads)
+
+
+def to_json(finished: Finished) -> dict[str, Any]:
+    """The run for machines."""
+    return {
+        "run": str(finished.store.folder),
+        "complete": finished.complete,
+        "scores": plain(list(finished.scores)),
+        "failures": [{**plain(f.job), "cause": f.cause, "hint": f.hint, "log": f.log} for f in finished.failures],
+        "notes": list(finished.table.notes),
+    }
+
+
+def needs_code(finished: Finished) -> bool:
+    """Whether rows were left out for want of --allow-code."""
+    return any(s.flag.startswith(NEEDS_CODE) for s in finished.scores)
+
+
+def refuse_incomplete(finished: Finished) -> EvalkitError | None:
+    """The error that a run with gaps ends in; None when it is complete."""
+    if finished.complete:
+        return None
+    from evalkit.errors import RunFailed
+
+    if needs_code(finished):
+        return RunFailed("generated programs were not run", "give --allow-code to score the code benchmarks")
+    gaps = sorted({f"{s.model} {s.benchmark}" for s in finished.scores if s.value is None or s.n < s.n_expected})
+    return RunFailed(f"incomplete: {', '.join(gaps)}", "mend the cause above and run the same command: it continues")
