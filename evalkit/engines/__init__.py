@@ -1,0 +1,1 @@
+"""Engines answer requests; every engine has the same face (`base.Engine`)."""

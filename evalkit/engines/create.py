@@ -1,0 +1,39 @@
+"""Makes the engine that a model config names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from evalkit.engines.base import Engine
+from evalkit.errors import ConfigError
+from evalkit.registry import did_you_mean
+from evalkit.types import ModelSpec
+
+
+def create_engine(spec: ModelSpec) -> Engine:
+    """The loaded engine for `spec.engine`.
+
+    Raises ConfigError for an unknown engine or option, ModelError when the model cannot be loaded.
+    """
+    if spec.engine not in ENGINES:
+        raise ConfigError(
+            f"unknown engine {spec.engine!r} of model {spec.name}", did_you_mean(spec.engine, ENGINES)
+        )
+    return ENGINES[spec.engine](spec)
+
+
+def _hf(spec: ModelSpec) -> Engine:
+    from evalkit.engines.hf.engine import HFEngine
+
+    return HFEngine(spec)
+
+
+def _fake(spec: ModelSpec) -> Engine:
+    from evalkit.engines.fake import FakeEngine
+
+    return FakeEngine(spec)
+
+
+ENGINES: Mapping[str, Callable[[ModelSpec], Engine]] = MappingProxyType({"hf": _hf, "fake": _fake})
+"""Engine names; each factory imports its engine only when it is called."""

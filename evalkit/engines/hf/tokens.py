@@ -1,0 +1,147 @@
+"""Requests → token ids: special tokens, chat templates, truncation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jinja2 import TemplateError
+
+from evalkit.errors import ModelError
+from evalkit.types import ModelSpec, Reply, Request, Turn
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A request as the model reads it."""
+
+    request: Request
+    ids: tuple[int, ...]
+    """Token ids after truncation."""
+    scored: int = 0
+    """ppl and ll: how many tokens at the end are scored."""
+    truncated: bool = False
+    error: str = ""
+    """Why it cannot be answered; empty when it can."""
+
+    def failed(self, error: str) -> Reply:
+        """The reply that carries an error."""
+        return Reply(self.request.key, n_tokens=len(self.ids), truncated=self.truncated, error=error)
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Encodes requests for one loaded model."""
+
+    tokenizer: Any
+    spec: ModelSpec
+    max_seq_len: int
+    """Most tokens of prompt and output together."""
+    vocab_size: int
+    """Rows of the embedding; larger ids cannot be looked up."""
+
+    def encode(self, request: Request) -> Encoded:
+        """Token ids of a request.
+
+        What is wrong with this one request is told in `error`. Raises ModelError for a chat
+        request to a tokenizer without a chat template, which concerns all of them.
+        """
+        if request.mode == "ppl":
+            encoded = self._ppl(request)
+        elif request.mode == "ll":
+            encoded = self._ll(request)
+        else:
+            encoded = self._gen(request)
+        if not encoded.error and max(encoded.ids) >= self.vocab_size:
+            error = f"token id {max(encoded.ids)} is outside the model's vocabulary of {self.vocab_size}"
+            return Encoded(request, (), error=error)
+        return encoded
+
+    def _ppl(self, request: Request) -> Encoded:
+        ids, truncated = self._cut(self._tokens(request.text), self.max_seq_len)
+        few = f"the text has {len(ids)} tokens; at least 2 are needed for a score" if len(ids) < 2 else ""
+        return Encoded(request, ids, len(ids) - 1, truncated, few)
+
+    def _ll(self, request: Request) -> Encoded:
+        context = self._tokens(request.text)
+        full = self._tokens(request.text + request.continuation)
+        shared = common_prefix(context, full)
+        ids, truncated = self._cut(full, self.max_seq_len)
+        own, error = len(full) - shared, ""
+        if own == 0:
+            error = "the continuation has no tokens of its own"
+        elif shared == 0:
+            error = "no token stands in front of the continuation (empty context, no BOS)"
+        elif own >= len(ids):
+            error = f"the continuation of {own} tokens does not fit max_seq_len {self.max_seq_len}"
+        return Encoded(request, ids, own, truncated, error)
+
+    def _gen(self, request: Request) -> Encoded:
+        if request.gen is None:
+            return Encoded(request, (), error="a generation request without generation settings")
+        try:
+            full = self._chat_tokens(request.turns) if request.turns else self._tokens(request.text)
+        except TemplateError as error:
+            return Encoded(request, (), error=f"the chat template refuses the turns: {error}")
+        if not full:
+            return Encoded(request, (), error="the prompt has no tokens")
+        room = self.max_seq_len - request.gen.max_out_len
+        if room < 2:
+            limits = f"max_out_len {request.gen.max_out_len}, max_seq_len {self.max_seq_len}"
+            return Encoded(request, (), error=f"the output limit leaves no room for the prompt ({limits})")
+        ids, truncated = self._cut(full, room)
+        return Encoded(request, ids, 0, truncated)
+
+    def _tokens(self, text: str) -> list[int]:
+        """Ids of plain text with the tokenizer's own special tokens."""
+        return list(self.tokenizer(text, add_special_tokens=True, truncation=False)["input_ids"])
+
+    def _chat_tokens(self, turns: Sequence[Turn]) -> list[int]:
+        """Ids of a conversation; the template writes the special tokens, none are added."""
+        text = render_chat(self.tokenizer, with_system(turns, self.spec.system_prompt), self.spec.path)
+        return list(self.tokenizer(text, add_special_tokens=False, truncation=False)["input_ids"])
+
+    def _cut(self, ids: Sequence[int], limit: int) -> tuple[tuple[int, ...], bool]:
+        """At most `limit` tokens: BOS, where there is one, and the last ones."""
+        if len(ids) <= limit:
+            return tuple(ids), False
+        bos = self.tokenizer.bos_token_id
+        if bos is not None and ids[0] == bos:
+            return (ids[0], *ids[len(ids) - limit + 1 :]), True
+        return tuple(ids[len(ids) - limit :]), True
+
+
+def common_prefix(first: Sequence[int], second: Sequence[int]) -> int:
+    """Length of the longest common prefix."""
+    length = 0
+    for a, b in zip(first, second, strict=False):
+        if a != b:
+            break
+        length += 1
+    return length
+
+
+def with_system(turns: Sequence[Turn], system_prompt: str) -> tuple[Turn, ...]:
+    """The turns with a system prompt in front; joined to a system turn that is already there,
+    since templates allow one only."""
+    if not system_prompt:
+        return tuple(turns)
+    if turns and turns[0].role == "system":
+        return (Turn("system", f"{system_prompt}\n{turns[0].text}"), *turns[1:])
+    return (Turn("system", system_prompt), *turns)
+
+
+def render_chat(tokenizer: Any, turns: Sequence[Turn], path: str) -> str:
+    """The conversation as one text, up to where the assistant's answer begins.
+
+    Raises ModelError when the tokenizer has no chat template, and jinja2's TemplateError when the
+    template refuses the turns.
+    """
+    if not tokenizer.chat_template:
+        raise ModelError(
+            f"the tokenizer of {path} has no chat template",
+            "evaluate it as a base model (kind: base), or add chat_template.jinja to the checkpoint",
+        )
+    messages = [{"role": turn.role, "content": turn.text} for turn in turns]
+    return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
