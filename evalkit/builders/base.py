@@ -13,7 +13,8 @@ from evalkit.types import Row
 class TextTokenizer(Protocol):
     """What a builder needs of a tokenizer: plain text to ids and back, no special tokens."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def encode(self, text: str) -> list[int]: ...
 
