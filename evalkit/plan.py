@@ -13,7 +13,6 @@ from evalkit.configs.library import Library, open_library
 from evalkit.configs.merge import Override, parse_override
 from evalkit.configs.model import load_model_config, model_from_path
 from evalkit.configs.resolve import resolve_datasets, resolve_models
-from evalkit.data import DataRoot
 from evalkit.engines.locate import check_checkpoint, detect_kind, fingerprint
 from evalkit.errors import ConfigError, EvalkitError, ModelError
 from evalkit.manifest import Pair, RunPlan
@@ -65,10 +64,16 @@ def make_plan(options: RunOptions) -> Planned:
     benchmarks, selected, wanted = load_benchmarks(options, library, models, [o for m, o in parsed if not m])
     fingerprints, broken = _fingerprints(models)
     plan = RunPlan(
-        models=models, fingerprints=fingerprints, benchmarks=benchmarks, selected=selected,
-        pairs=tuple(Pair(m, b) for m, b in wanted), cut=Cut(options.limit, options.sample, options.seed),
-        seed=options.seed, data_root=_absolute(options.data_root), tokenizer=options.tokenizer,
-    )  # fmt: skip
+        models=models,
+        fingerprints=fingerprints,
+        benchmarks=benchmarks,
+        selected=selected,
+        pairs=tuple(Pair(m, b) for m, b in wanted),
+        cut=Cut(options.limit, options.sample, options.seed),
+        seed=options.seed,
+        data_root=_absolute(options.data_root),
+        tokenizer=options.tokenizer,
+    )
     return _load_data(plan, broken)
 
 
@@ -121,8 +126,8 @@ def _fingerprints(models: Mapping[str, ModelSpec]) -> tuple[dict[str, str], dict
         except ModelError as error:
             broken[name], found[name] = error, "unreadable"
     if models and len(broken) == len(models):
-        error = next(iter(broken.values()))
-        refused = ModelError("; ".join(f"{n}: {e.message}" for n, e in broken.items()), error.hint)
+        hint = next(iter(broken.values())).hint
+        refused = ModelError("; ".join(f"{n}: {e.message}" for n, e in broken.items()), hint)
         refused.exit_code = 2
         raise refused
     return found, broken
@@ -232,12 +237,3 @@ def _keys(plan: RunPlan, task: Task, job: Job) -> Iterator[str]:
 def default_data_root() -> str | None:
     """The data root of the environment."""
     return os.environ.get("EVALKIT_DATA") or None
-
-
-def is_sample_root(plan: RunPlan) -> bool:
-    """Whether the rows are the project's own samples."""
-    return (
-        DataRoot(Path(plan.data_root)).is_sample
-        if plan.data_root and plan.data_root != "samples"
-        else bool(plan.data_root)
-    )

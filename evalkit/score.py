@@ -51,9 +51,14 @@ class SubsetResult:
 
 
 def score_subset(
-    task: Task, subset: str, model: ModelSpec, fingerprint: str, replies: Mapping[str, Reply], options: Options,
+    task: Task,
+    subset: str,
+    model: ModelSpec,
+    fingerprint: str,
+    replies: Mapping[str, Reply],
+    options: Options,
     seed: int = 0,
-) -> SubsetResult:  # fmt: skip
+) -> SubsetResult:
     """Judge every sample of a subset by the replies in the store."""
     benchmark = task.benchmark
     samples = task.samples(subset)
@@ -71,9 +76,15 @@ def score_subset(
     values = iter(judged)
     final = tuple(v if v.missing or not judged else replace(v, values=next(values).values) for v in verdicts)
     return SubsetResult(
-        subset, final, results, n=sum(not v.missing for v in verdicts), n_expected=len(verdicts),
-        stderr=_stderr(judged), truncated=sum(v.truncated for v in verdicts), problem=problem,
-    )  # fmt: skip
+        subset,
+        final,
+        results,
+        n=sum(not v.missing for v in verdicts),
+        n_expected=len(verdicts),
+        stderr=_stderr(judged),
+        truncated=sum(v.truncated for v in verdicts),
+        problem=problem,
+    )
 
 
 def judge(metric: Metric, cases: Sequence[Case], options: Options) -> tuple[list[Judged], dict[str, float]]:
@@ -95,7 +106,7 @@ def _read(
     errors = sorted({_error_of(r, benchmark) for r in found} - {""})
     answered = [r for r in found if not _error_of(r, benchmark)]
     if len(answered) < len(requests):
-        detail = {"error": "; ".join(errors)} if errors else {}
+        detail: dict[str, Any] = {"error": "; ".join(errors)} if errors else {}
         return Verdict(sample.id, None, sample.gold, {}, missing=True, detail=detail), None
     context = context_of(benchmark, sample)
     if benchmark.mode == "gen":
@@ -103,7 +114,7 @@ def _read(
         answer: Any = extract(text, filled_steps(benchmark, sample), context)
         detail = {"text": text, "finish": answered[0].finish}
     else:
-        scores = {r.label: reply.nll for r, reply in zip(requests, answered, strict=True)}
+        scores = {r.label: reply.nll or 0.0 for r, reply in zip(requests, answered, strict=True)}
         answer = min(scores, key=lambda label: scores[label])  # the first label wins a tie
         detail = {"nll": scores}
     truncated = any(r.truncated for r in answered)
@@ -121,9 +132,12 @@ def _error_of(reply: Reply, benchmark: Benchmark) -> str:
 def context_of(benchmark: Benchmark, sample: Sample) -> dict[str, Any]:
     """What extraction and metrics may know of a sample besides the text."""
     return {
-        **sample.variables, "subset": sample.variables.get("subset", sample.subset), "options": benchmark.labels,
-        "gold": sample.gold, "row": sample.row,
-    }  # fmt: skip
+        **sample.variables,
+        "subset": sample.variables.get("subset", sample.subset),
+        "options": benchmark.labels,
+        "gold": sample.gold,
+        "row": sample.row,
+    }
 
 
 def filled_steps(benchmark: Benchmark, sample: Sample) -> tuple[NamedCall, ...]:

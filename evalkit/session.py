@@ -71,9 +71,13 @@ def infer(planned: Planned, store: RunStore, runner: Runner, watch: Watch) -> Ou
 
 
 def score_run(
-    store: RunStore, options: Options, planned: Planned | None = None, failures: Sequence[JobFailure] = (),
-    summarizer: str | None = None, config_dirs: Sequence[str] = (),
-) -> Finished:  # fmt: skip
+    store: RunStore,
+    options: Options,
+    planned: Planned | None = None,
+    failures: Sequence[JobFailure] = (),
+    summarizer: str | None = None,
+    config_dirs: Sequence[str] = (),
+) -> Finished:
     """Score what is in the store and write verdicts, scores and report files."""
     plan = planned.plan if planned else from_manifest(store.manifest())
     causes = _causes(plan, planned, store, failures)
@@ -106,7 +110,7 @@ def score_pair(
     known = dict(causes)
     for subset in task.subsets if not replies else ():
         known.setdefault(subset, "no answers in the store")
-    return aggregate.scores_of(pair.model, task.benchmark, results, task.subsets, known)
+    return aggregate.scores_of(pair.model, plan.benchmarks[pair.benchmark], results, task.subsets, known)
 
 
 def _causes(plan: RunPlan, planned: Planned | None, store: RunStore, failures: Sequence[JobFailure]) -> Causes:

@@ -12,6 +12,7 @@ from evalkit.configs.check import check_templates
 from evalkit.digest import digest, file_sha256
 from evalkit.errors import ConfigError, DataError
 from evalkit.prompt import Exemplars
+from evalkit.rowfiles import DataRoot, Wanted, read_file
 from evalkit.types import (
     Benchmark,
     DataSpec,
@@ -53,7 +54,7 @@ class Task:
     def __init__(
         self,
         benchmark: Benchmark,
-        root: data.DataRoot,
+        root: DataRoot,
         tokenizer: Callable[[], builders.TextTokenizer] | None = None,
         cut: Cut | None = None,
     ) -> None:
@@ -61,7 +62,7 @@ class Task:
         self.root = root
         self.cut = cut or Cut()
         self._tokenizer = tokenizer
-        self._rows: dict[data.Wanted, list[Row]] = {}
+        self._rows: dict[Wanted, list[Row]] = {}
         self._exemplars: dict[str, Exemplars] = {}
         self._samples: dict[str, list[Sample]] = {}
         self._build_cache: dict[str, Any] = {}
@@ -177,7 +178,7 @@ class Task:
         file = data.read_exemplar_file(self._filled(spec.file or spec.turns or spec.text, member), self.root)
         if spec.text:
             return fewshot.from_text(spec, file.read_text(encoding="utf-8"))
-        entries = data.read_file(file)
+        entries = read_file(file)
         return (
             fewshot.from_turns(spec, entries, what)
             if spec.turns
@@ -222,10 +223,24 @@ def _keyed(request: Request, fingerprint: str) -> Request:
     sampled draws stay those of the rows.
     """
     content = [
-        fingerprint, request.sample_id, request.mode, request.text, request.turns, request.label,
-        request.continuation, request.gen, request.repeat,
-    ]  # fmt: skip
+        fingerprint,
+        request.sample_id,
+        request.mode,
+        request.text,
+        request.turns,
+        request.label,
+        request.continuation,
+        request.gen,
+        request.repeat,
+    ]
     return Request(
-        digest(content), request.sample_id, request.mode, request.text, request.turns, request.label,
-        request.continuation, request.gen, request.repeat,
-    )  # fmt: skip
+        digest(content),
+        request.sample_id,
+        request.mode,
+        request.text,
+        request.turns,
+        request.label,
+        request.continuation,
+        request.gen,
+        request.repeat,
+    )

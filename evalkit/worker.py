@@ -63,8 +63,16 @@ class Worker:
         finally:
             writer.close()
         seconds = round(time.monotonic() - started, 3)
-        send({"event": "done", "job": job.id, "asked": count, "seconds": seconds, "errors": len(failed),
-              "first_error": failed[0] if failed else ""})  # fmt: skip
+        send(
+            {
+                "event": "done",
+                "job": job.id,
+                "asked": count,
+                "seconds": seconds,
+                "errors": len(failed),
+                "first_error": failed[0] if failed else "",
+            }
+        )
 
     def _pending(self, job: Job) -> dict[str, Request]:
         """key -> request of everything in the job that has no answer in the store."""

@@ -49,7 +49,11 @@ def test_torn_line_is_skipped_and_closed(tmp_path: Path) -> None:
 
 def test_answer_wins_over_error_of_another_worker(tmp_path: Path) -> None:
     store = _store(tmp_path)
-    for worker, reply in (("w1", Reply("a", error="oom")), ("w2", Reply("a", text="x")), ("w3", Reply("a", error="no"))):
+    for worker, reply in (
+        ("w1", Reply("a", error="oom")),
+        ("w2", Reply("a", text="x")),
+        ("w3", Reply("a", error="no")),
+    ):
         writer = store.writer("m", "b", "s", worker)
         writer.append(_request("a"), reply)
         writer.close()
@@ -118,7 +122,7 @@ def test_dev_full_stops_an_append(tmp_path: Path) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full on this system")
     writer = ReplyWriter(tmp_path / "r.jsonl")
-    writer._file = Path("/dev/full").open("wb", buffering=0)
+    writer._file = Path("/dev/full").open("wb", buffering=0)  # noqa: SIM115
     with pytest.raises(StoreError, match="disk is full"):
         writer.append(_request("a"), Reply("a", text="x"))
 

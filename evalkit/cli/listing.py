@@ -101,11 +101,18 @@ def model_rows(library: Any, pattern: str) -> list[dict[str, Any]]:
         except EvalkitError as error:
             rows.append({"name": name, "kind": "broken", "path": error.message})
             continue
-        rows.append({
-            "name": name, "kind": data.get("kind", "?"), "engine": data.get("engine", "hf"), "size": data.get("size", ""),
-            "context": data.get("max_seq_len", ""), "licence": data.get("licence", ""),
-            "verified": "yes" if data.get("verified") else "no", "path": data.get("path", ""),
-        })  # fmt: skip
+        rows.append(
+            {
+                "name": name,
+                "kind": data.get("kind", "?"),
+                "engine": data.get("engine", "hf"),
+                "size": data.get("size", ""),
+                "context": data.get("max_seq_len", ""),
+                "licence": data.get("licence", ""),
+                "verified": "yes" if data.get("verified") else "no",
+                "path": data.get("path", ""),
+            }
+        )
     return rows
 
 
@@ -121,10 +128,15 @@ def run_rows(parent: Path, pattern: str) -> list[dict[str, Any]]:
             continue
         manifest = store.manifest()
         cut = {k: v for k, v in manifest.get("cut", {}).items() if v is not None and k != "seed"}
-        rows.append({
-            "run": store.name, "status": manifest.get("status", "?"), "models": ", ".join(manifest.get("models", {})),
-            "datasets": ", ".join(manifest.get("benchmarks", {})), "cut": " ".join(f"{k} {v}" for k, v in cut.items()),
-        })  # fmt: skip
+        rows.append(
+            {
+                "run": store.name,
+                "status": manifest.get("status", "?"),
+                "models": ", ".join(manifest.get("models", {})),
+                "datasets": ", ".join(manifest.get("benchmarks", {})),
+                "cut": " ".join(f"{k} {v}" for k, v in cut.items()),
+            }
+        )
     return rows
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import sys
 import traceback
@@ -13,6 +12,7 @@ import click
 import evalkit
 from evalkit.cli import listing, showing, tools
 from evalkit.cli.options import ManyGroup, data_options
+from evalkit.cli.reporting import report
 from evalkit.errors import EXIT_FAILED, EXIT_INTERRUPTED, EvalkitError
 
 EPILOG = "`run.py list datasets`, `list models` and `show NAME` tell what there is; docs/ has the rest."
@@ -98,17 +98,6 @@ def main() -> NoReturn:
         code = report(EvalkitError(f"unexpected {type(error).__name__}: {error}", "run with --debug for the traceback"))
         code = EXIT_FAILED
     sys.exit(code if isinstance(code, int) else 0)
-
-
-def report(error: EvalkitError) -> int:
-    """Print an error's two lines, or its JSON; returns its exit code."""
-    if "--json" in sys.argv:
-        click.echo(json.dumps({"error": error.message, "hint": error.hint, "exit_code": error.exit_code}))
-    label = click.style("error:", fg="red", bold=True)
-    click.echo(f"{label} {error.message}", err=True)
-    if error.hint:
-        click.echo(f"  {click.style('hint:', fg='yellow')} {error.hint}", err=True)
-    return error.exit_code
 
 
 def _interrupt(number: int, frame: object) -> None:

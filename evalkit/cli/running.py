@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from evalkit.cli.reporting import report
 from evalkit.errors import EXIT_FAILED, EXIT_OK
 from evalkit.plan import Planned, RunOptions, make_plan, survey
 from evalkit.runners.base import Outcome, Progress, Runner
@@ -24,15 +25,25 @@ from evalkit.types import Job
 def options_of(options: Mapping[str, Any]) -> RunOptions:
     """The part of the command line that decides results."""
     model = {
-        "dtype": options["dtype"], "gpus": options["gpus"], "max_seq_len": options["max_seq_len"],
+        "dtype": options["dtype"],
+        "gpus": options["gpus"],
+        "max_seq_len": options["max_seq_len"],
         "max_new_tokens": options["max_out_len"],
-    }  # fmt: skip
+    }
     return RunOptions(
-        models=options["models"], datasets=options["datasets"], hf_paths=options["hf_paths"], kind=options["kind"],
-        model_options={k: v for k, v in model.items() if v is not None}, overrides=options["overrides"],
-        data_root=options["data_root"], tokenizer=options["tokenizer"], config_dirs=options["config_dirs"],
-        limit=options["limit"], sample=options["sample"], seed=options["seed"],
-    )  # fmt: skip
+        models=options["models"],
+        datasets=options["datasets"],
+        hf_paths=options["hf_paths"],
+        kind=options["kind"],
+        model_options={k: v for k, v in model.items() if v is not None},
+        overrides=options["overrides"],
+        data_root=options["data_root"],
+        tokenizer=options["tokenizer"],
+        config_dirs=options["config_dirs"],
+        limit=options["limit"],
+        sample=options["sample"],
+        seed=options["seed"],
+    )
 
 
 def run_command(options: Mapping[str, Any]) -> int:
@@ -60,8 +71,6 @@ def run_command(options: Mapping[str, Any]) -> int:
     say(f"saved in {store.folder / 'report'}")
     error = refuse_incomplete(finished)
     if error is not None:
-        from evalkit.cli.main import report
-
         return EXIT_FAILED if options["as_json"] else report(error)
     return EXIT_OK
 
@@ -128,7 +137,7 @@ def dry_run(planned: Planned, as_json: bool) -> int:
                 "samples": sum(w.samples for w in works),
                 "requests": sum(w.requests for w in works),
                 "characters": round(sum(w.cost for w in works)),
-            }  # fmt: skip
+            }
         )
     if as_json:
         click.echo(json.dumps(rows))

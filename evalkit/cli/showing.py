@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from evalkit.cli.options import data_options
+from evalkit.cli.reporting import report
 from evalkit.errors import EXIT_OK
 
 FOLD = 400
@@ -28,9 +29,18 @@ FOLD = 400
 @click.option("--full", is_flag=True, help="Do not fold the exemplars.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def show(
-    name: str, subset: str | None, limit: int | None, kind: Any, data_root: str | None, config_dirs: tuple[str, ...],
-    tokenizer: str | None, overrides: tuple[str, ...], whitespace: bool, full: bool, as_json: bool,
-) -> None:  # fmt: skip
+    name: str,
+    subset: str | None,
+    limit: int | None,
+    kind: Any,
+    data_root: str | None,
+    config_dirs: tuple[str, ...],
+    tokenizer: str | None,
+    overrides: tuple[str, ...],
+    whitespace: bool,
+    full: bool,
+    as_json: bool,
+) -> None:
     """Print the prompts of a benchmark as a model gets them."""
     from evalkit.api import load_benchmark
 
@@ -56,8 +66,13 @@ def _record(handle: Any, sample: Any, kind: str) -> dict[str, Any]:
     prompt = handle.render(sample, kind)
     key = "prompts" if b.mode != "gen" else ("messages" if isinstance(prompt, list) else "prompt")
     return {
-        "benchmark": b.name, "subset": sample.subset, "index": sample.index, "gold": sample.gold, "mode": b.mode, key: prompt,
-    }  # fmt: skip
+        "benchmark": b.name,
+        "subset": sample.subset,
+        "index": sample.index,
+        "gold": sample.gold,
+        "mode": b.mode,
+        key: prompt,
+    }
 
 
 def facts(benchmark: Any) -> str:
@@ -111,11 +126,15 @@ def _visible(text: str) -> str:
 @click.option("--json", "as_json", is_flag=True, help="The result as JSON.")
 @click.pass_context
 def score(
-    ctx: click.Context, run: str, work_dir: str, allow_code: bool, summarizer: str | None, config_dirs: tuple[str, ...],
+    ctx: click.Context,
+    run: str,
+    work_dir: str,
+    allow_code: bool,
+    summarizer: str | None,
+    config_dirs: tuple[str, ...],
     as_json: bool,
-) -> None:  # fmt: skip
+) -> None:
     """Score a run again from its stored replies; no model is loaded."""
-    from evalkit.cli.main import report
     from evalkit.score import Options
     from evalkit.session import refuse_incomplete, score_run, to_json
     from evalkit.store import open_run

@@ -43,15 +43,30 @@ def build(document: Document) -> Benchmark:
     row = data.get("row", family)
     members, groups = _members(data, row, document)
     return Benchmark(
-        name=name, hash=config_hash(data), mode=data["mode"], data=_data(data["data"]),
-        fields=dict(data.get("fields", {})), gold=data.get("gold", ""), where=data.get("where", ""),
-        members=members, groups=groups, average=_call(data.get("average", "mean")),
-        prompt=_template(data["prompt"]), shots=_shots(data.get("shots")), labels=tuple(data.get("labels", ())),
-        continuation=data.get("continuation", ""), gen=_gen(data.get("gen", {})),
-        extract=parse_calls(data.get("extract", [])), metric=_call(data["metric"]),
-        quirks=frozenset(data.get("quirks", ())), family=family, row=row, notes=data.get("notes", ""),
-        resolved=data, source=str(document.file),
-    )  # fmt: skip
+        name=name,
+        hash=config_hash(data),
+        mode=data["mode"],
+        data=_data(data["data"]),
+        fields=dict(data.get("fields", {})),
+        gold=data.get("gold", ""),
+        where=data.get("where", ""),
+        members=members,
+        groups=groups,
+        average=_call(data.get("average", "mean")),
+        prompt=_template(data["prompt"]),
+        shots=_shots(data.get("shots")),
+        labels=tuple(data.get("labels", ())),
+        continuation=data.get("continuation", ""),
+        gen=_gen(data.get("gen", {})),
+        extract=parse_calls(data.get("extract", [])),
+        metric=_call(data["metric"]),
+        quirks=frozenset(data.get("quirks", ())),
+        family=family,
+        row=row,
+        notes=data.get("notes", ""),
+        resolved=data,
+        source=str(document.file),
+    )
 
 
 def from_resolved(name: str, resolved: Mapping[str, Any], source: str, hash_: str = "") -> Benchmark:

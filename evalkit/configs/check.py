@@ -7,7 +7,8 @@ from functools import partial
 from pathlib import Path
 
 from evalkit import quirks, template
-from evalkit.configs.yamlfile import Document, KeyPath
+from evalkit.builders import BUILDERS
+from evalkit.configs.yamlfile import Document, KeyPath, load_yaml
 from evalkit.errors import ConfigError
 from evalkit.extract import check_steps
 from evalkit.metrics import make_metric
@@ -21,9 +22,14 @@ AVERAGES = ("mean", "weighted", "none")
 def check_benchmark(benchmark: Benchmark, document: Document) -> None:
     """ConfigError, with file and line, at the first thing that cannot work."""
     checks = (
-        (("quirks",), _quirks), (("labels",), _labels), (("shots",), _shots), (("extract",), _steps),
-        (("metric",), _metric), (("average",), _average), (("data",), _data),
-    )  # fmt: skip
+        (("quirks",), _quirks),
+        (("labels",), _labels),
+        (("shots",), _shots),
+        (("extract",), _steps),
+        (("metric",), _metric),
+        (("average",), _average),
+        (("data",), _data),
+    )
     for path, check in checks:
         _placed(document, path, partial(check, benchmark))
     if benchmark.fields:
@@ -40,7 +46,7 @@ def _placed(document: Document, path: KeyPath, check: Callable[[], None]) -> Non
 
 def check_templates(benchmark: Benchmark, columns: tuple[str, ...], document: Document | None = None) -> None:
     """Undefined names in templates; `columns` are the row's, when `fields` does not give them."""
-    document = document or Document(Path(benchmark.source or benchmark.name), {})
+    document = document or _document_of(benchmark)
     columns = tuple(c for c in columns if not c.startswith("_"))
     taken = sorted(set(columns) & template.RESERVED)
     if taken:
@@ -55,6 +61,12 @@ def check_templates(benchmark: Benchmark, columns: tuple[str, ...], document: Do
         _placed(document, path, partial(template.check_names, source, known, what))
         if quirks.SEQUENTIAL in benchmark.quirks:
             _placed(document, path, partial(template.check_bare, source, columns, what))
+
+
+def _document_of(benchmark: Benchmark) -> Document:
+    """The config's own file again, for the line of an error that only the rows brought to light."""
+    file = Path(benchmark.source or benchmark.name)
+    return load_yaml(file) if file.is_file() else Document(file, {})
 
 
 def templates(benchmark: Benchmark) -> Iterator[tuple[KeyPath, str]]:
@@ -139,6 +151,4 @@ def _data(benchmark: Benchmark) -> None:
     if not (data.path or data.file or data.package):
         raise ConfigError("data needs `path` (a hub id) or `file`", "see docs/configs.md")
     if data.build is not None:
-        from evalkit.builders import BUILDERS
-
         BUILDERS.get(data.build.name)

@@ -76,7 +76,7 @@ def parse_override(text: str) -> tuple[bool, Override]:
         raise ConfigError(
             f"--set {text!r} is not key=value", "for example --set gen.max_out_len=256 or --set model.dtype=float32"
         )
-    target, colon, key = left.strip().rpartition(":")
+    target, _, key = left.strip().rpartition(":")
     for_model = key.startswith("model.")
     value = parse_yaml(f"value: {right}", Path("--set")).data.get("value")
     return for_model, Override(tuple(key.removeprefix("model.").split(".")), value, target)

@@ -61,34 +61,100 @@ CALL = Either((TEXT, Free(ANY)))
 MEMBERS = Items(Either((TEXT, Free(Free(ANY)))))
 
 DATA = {
-    "path": TEXT, "config": TEXT, "file": TEXT, "key": TEXT, "split": Either((TEXT, Free(TEXT))),
-    "slice": Items(MAYBE_INT), "package": TEXT, "build": CALL, "revision": TEXT,
-}  # fmt: skip
+    "path": TEXT,
+    "config": TEXT,
+    "file": TEXT,
+    "key": TEXT,
+    "split": Either((TEXT, Free(TEXT))),
+    "slice": Items(MAYBE_INT),
+    "package": TEXT,
+    "build": CALL,
+    "revision": TEXT,
+}
 SHOTS = {
-    "split": TEXT, "rows": Items(INT), "file": TEXT, "turns": TEXT, "text": TEXT, "skip_lines": INT, "sha256": TEXT,
-    "count": INT, "fields": Free(TEXT), "gold": TEXT, "template": TEMPLATE, "join": TEXT, "end": TEXT,
+    "split": TEXT,
+    "rows": Items(INT),
+    "file": TEXT,
+    "turns": TEXT,
+    "text": TEXT,
+    "skip_lines": INT,
+    "sha256": TEXT,
+    "count": INT,
+    "fields": Free(TEXT),
+    "gold": TEXT,
+    "template": TEMPLATE,
+    "join": TEXT,
+    "end": TEXT,
     "fetch": Keys({"url": TEXT, "convert": TEXT, "sha256": TEXT}),
-}  # fmt: skip
+}
 GEN = {
-    "max_out_len": INT, "stop": TEXTS, "temperature": NUMBER, "top_p": NUMBER, "top_k": INT, "num_samples": INT,
-}  # fmt: skip
+    "max_out_len": INT,
+    "stop": TEXTS,
+    "temperature": NUMBER,
+    "top_p": NUMBER,
+    "top_k": INT,
+    "num_samples": INT,
+}
 GRID = {"name": TEXT, "axes": Free(Items(ANY))}
-BENCHMARK = Keys({
-    "family": TEXT, "row": TEXT, "defaults": Keys({"base": TEXT, "chat": TEXT}), "notes": TEXT, "description": TEXT,
-    "mode": Leaf("ppl, ll or gen", (str,), ("ppl", "ll", "gen")), "data": Keys(DATA), "fields": Free(TEXT),
-    "where": TEXT, "gold": TEXT, "subsets": Either((MEMBERS, Free(MEMBERS))), "grid": Keys(GRID), "average": CALL,
-    "shots": Keys(SHOTS), "prompt": TEMPLATE, "labels": TEXTS, "continuation": TEXT, "gen": Keys(GEN),
-    "extract": Items(CALL), "metric": CALL, "quirks": TEXTS,
-})  # fmt: skip
-MODEL = Keys({
-    "path": TEXT, "kind": Leaf("base or chat", (str,), ("base", "chat")), "engine": TEXT, "dtype": TEXT,
-    "device": TEXT, "gpus": INT, "max_seq_len": INT, "max_new_tokens": INT, "batch_tokens": INT,
-    "end_strings": TEXTS, "system_prompt": TEXT, "trust_remote_code": FLAG, "revision": TEXT, "peft_path": TEXT,
-    "attn_implementation": TEXT, "options": Free(ANY), "notes": TEXT, "verified": TEXT, "size": TEXT, "licence": TEXT,
-})  # fmt: skip
-SUMMARIZER = Keys({
-    "title": TEXT, "rows": TEXTS, "reference": TEXT, "decimals": INT, "notes": TEXT, "tolerance": NUMBER,
-})  # fmt: skip
+BENCHMARK = Keys(
+    {
+        "family": TEXT,
+        "row": TEXT,
+        "defaults": Keys({"base": TEXT, "chat": TEXT}),
+        "notes": TEXT,
+        "description": TEXT,
+        "mode": Leaf("ppl, ll or gen", (str,), ("ppl", "ll", "gen")),
+        "data": Keys(DATA),
+        "fields": Free(TEXT),
+        "where": TEXT,
+        "gold": TEXT,
+        "subsets": Either((MEMBERS, Free(MEMBERS))),
+        "grid": Keys(GRID),
+        "average": CALL,
+        "shots": Keys(SHOTS),
+        "prompt": TEMPLATE,
+        "labels": TEXTS,
+        "continuation": TEXT,
+        "gen": Keys(GEN),
+        "extract": Items(CALL),
+        "metric": CALL,
+        "quirks": TEXTS,
+    }
+)
+MODEL = Keys(
+    {
+        "path": TEXT,
+        "kind": Leaf("base or chat", (str,), ("base", "chat")),
+        "engine": TEXT,
+        "dtype": TEXT,
+        "device": TEXT,
+        "gpus": INT,
+        "max_seq_len": INT,
+        "max_new_tokens": INT,
+        "batch_tokens": INT,
+        "end_strings": TEXTS,
+        "system_prompt": TEXT,
+        "trust_remote_code": FLAG,
+        "revision": TEXT,
+        "peft_path": TEXT,
+        "attn_implementation": TEXT,
+        "options": Free(ANY),
+        "notes": TEXT,
+        "verified": TEXT,
+        "size": TEXT,
+        "licence": TEXT,
+    }
+)
+SUMMARIZER = Keys(
+    {
+        "title": TEXT,
+        "rows": TEXTS,
+        "reference": TEXT,
+        "decimals": INT,
+        "notes": TEXT,
+        "tolerance": NUMBER,
+    }
+)
 
 
 def check(document: Document, schema: Keys) -> None:

@@ -50,9 +50,14 @@ class WorkerProcess:
         ]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, pass_fds=(write_end,),
-                env=worker_environment(devices, workers), start_new_session=True,
-            )  # fmt: skip
+                command,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                pass_fds=(write_end,),
+                env=worker_environment(devices, workers),
+                start_new_session=True,
+            )
         os.close(write_end)
         self.events = EventReader(read_end)
 
