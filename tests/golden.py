@@ -54,7 +54,7 @@ def check_line(handle: BenchmarkHandle, sample: Sample, line: dict[str, Any]) ->
         assert isinstance(rendered, dict)
         pairs = [(c["context"], c["continuation"]) for c in rendered.values() if isinstance(c, dict)]
         assert [a + b for a, b in pairs] == line["prompts"]
-        assert [list(pair) for pair in pairs] == [list(pair) for pair in line["split"]]
+        assert pairs == [(part["context"], part["continuation"]) for part in line["split"]]
     else:
         assert handle.render(sample, "base") == line["prompt"]
         assert handle.render(sample, "chat") == line["messages"]

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from evalkit.builders.base import BUILDERS, Material, TextTokenizer
-from evalkit.errors import DataError
+from evalkit.errors import ConfigError, DataError
 from evalkit.types import Row
 
+KEYWORD_MARK = "*"
 FORMAT_REQUEST = {"English": "Please answer in the format", "Chinese": "请按照"}
 GUIDE = {
     "English": "Before answering, please consider what in the document is most relevant to this question. ",
@@ -62,8 +63,9 @@ def build_row(haystack: Haystack, needle: Needle, *, length: int, depth: float, 
     """One prompt's columns.
 
     The context is `length` tokens less `buffer` (room for template and answer) and less the needle,
-    cut hard; the needle goes in at floor(tokens x depth / 100), also inside a word. `short` tells
-    that the haystack was used up first.
+    cut hard; the needle goes in at floor(tokens x (depth / 100)), also inside a word. The division
+    comes first, in floating point, as in the loaders of the published runs: at some depths that is
+    one token less than floor(tokens x depth / 100). `short` tells that the haystack was used up.
     """
     hidden = haystack.tokenizer.encode(f"\n{needle.text}\n")
     target = max(0, length - buffer - len(hidden))
@@ -75,7 +77,7 @@ def build_row(haystack: Haystack, needle: Needle, *, length: int, depth: float, 
         "question": needle.question,
         "needle": needle.text,
         "keyword": needle.keyword,
-        "answer": f"\n{needle.text}\n*{needle.keyword}",
+        "answer": f"\n{needle.text}\n{KEYWORD_MARK}{needle.keyword}",
         "length": length,
         "depth": depth,
         "counter": counter,
@@ -119,10 +121,12 @@ def build_needle(
     guide: bool = True,
 ) -> list[Row]:
     """Prompts with one fixed needle for the subset's `length` (tokens) and `depth` (percent)."""
+    if KEYWORD_MARK in needle + keyword:
+        raise ConfigError(f"needle and keyword may not hold {KEYWORD_MARK!r}", "it parts the two in the gold")
     if "haystack" not in material.cache:
         lines = [str(row["text"]) for row in material.rows]
         if not lines:
-            raise DataError("the haystack file has no rows", "each line is {\"text\": …}")
+            raise DataError("the haystack file has no rows", 'each line is {"text": …}')
         material.cache["haystack"] = Haystack(lines, material.tokenizer())
     fact = Needle(needle, question_for(question, language, guide), keyword)
     length, depth = material.variables["length"], material.variables["depth"]

@@ -21,7 +21,7 @@ def humaneval_body(text: str, context: Context) -> str:
     Imports and helpers in front of the function are thrown away and empty lines are removed. The
     reference evaluates the text as Python first; here only string literals are (sheet: humaneval, T rule).
     """
-    text = _fenced(_literal(text).lstrip("\n"))
+    text = fenced(literal(text).lstrip("\n"))
     text = _drop_imports(text)
     text = "\n".join(line for line in text.split("\n") if line).lstrip("\n")
     if text.strip().startswith("def"):
@@ -42,18 +42,24 @@ def humaneval_block_2406(text: str, context: Context) -> str:
     return found[1] if found else text
 
 
-def _literal(text: str) -> str:
-    """The string that the whole text is a literal of; else the text."""
+def literal(text: str) -> str:
+    """The string that the whole text is a literal of; else the text. Nothing is evaluated.
+
+    An f-string without fields is a literal too.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd escapes in an answer are nobody's concern
-            value = ast.literal_eval(text)
+            node = ast.parse(text.lstrip(" \t"), mode="eval").body
+        if isinstance(node, ast.JoinedStr):
+            return "".join(ast.literal_eval(part) for part in node.values)
+        value = ast.literal_eval(node)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return text
     return value if isinstance(value, str) else text
 
 
-def _fenced(text: str) -> str:
+def fenced(text: str) -> str:
     """The content of the first fence; of an unclosed one, what follows it, language tag included."""
     if FENCE not in text:
         return text

@@ -1,4 +1,4 @@
-"""First-option rules: which option letter does an answer name? (protocol sheet: mmlu)
+"""First-option rules: which option letter does an answer name? (protocol sheet: mmlu); the first capital (cmmlu).
 
 The first pattern of an ordered list that matches decides. Both lists are copied with their oddities,
 as published scores depend on them: `**Answer: C**` gives A under the list of May 2024.
@@ -112,13 +112,21 @@ def first_option_2026(text: str, context: Context, options: str | Sequence[str] 
     return ""
 
 
+@STEPS.register("first_capital")
+def first_capital(text: str, context: Context) -> str:
+    """The first upper-case letter of any script, or an empty text (protocol sheets: cmmlu, ceval).
+
+    It need not be an option: `The answer is B` gives T.
+    """
+    return next((letter for letter in text if letter.isupper()), "")
+
+
 def letters_of(options: str | Sequence[str], context: Context) -> tuple[str, ...]:
     """Single option letters, from the step's argument or else from the context; ConfigError otherwise."""
     letters = tuple(options or context.get("options") or ())
     if not letters or any(len(letter) != 1 for letter in letters):
-        raise ConfigError(
-            f"first_option needs options of one letter each, not {list(letters)}", "labels: [A, B, C, D]"
-        )
+        message = f"first_option needs options of one letter each, not {list(letters)}"
+        raise ConfigError(message, "labels: [A, B, C, D]")
     return letters
 
 

@@ -8,6 +8,9 @@ from functools import lru_cache
 from evalkit.errors import ConfigError
 from evalkit.extract.base import CHECKS, STEPS, Context
 
+BRACKETED = re.compile(r"\(([A-Z])")
+CAPITAL = re.compile(r"([A-Z])")
+
 
 @STEPS.register("strip")
 def strip(text: str, context: Context) -> str:
@@ -38,6 +41,32 @@ def after(text: str, context: Context, marker: str, last: bool = False) -> str:
     """The text behind the first `marker` (`last`: the last one); all of it where there is none."""
     head, found, tail = text.rpartition(marker) if last else text.partition(marker)
     return tail if found else head or tail
+
+
+@STEPS.register("between")
+def between(text: str, context: Context, marker: str) -> str:
+    """What stands between the first and the second `marker`, stripped; the text as it is where there is none.
+
+    Without a second marker it goes on to the end (protocol sheet: bbh).
+    """
+    parts = text.split(marker, 2)
+    return parts[1].strip() if len(parts) > 1 else text
+
+
+@STEPS.register("remove_suffix")
+def remove_suffix(text: str, context: Context, what: str) -> str:
+    """Without one `what` at the end."""
+    return text.removesuffix(what)
+
+
+@STEPS.register("bracketed_capital")
+def bracketed_capital(text: str, context: Context) -> str:
+    """The first capital letter A to Z behind a `(`, else the first one anywhere, else the text (protocol sheet: bbh).
+
+    So a sentence without an option gives its own first letter: "Therefore" gives T.
+    """
+    found = BRACKETED.search(text) or CAPITAL.search(text)
+    return found[1] if found else text
 
 
 @STEPS.register("first_line")

@@ -4,13 +4,19 @@ Importing this package registers every metric. Judging is pure, but for programs
 tools execute and metric scripts that the `evaluate` library loads.
 """
 
+from evalkit.metrics import asserts as _asserts
 from evalkit.metrics import code as _code
+from evalkit.metrics import equivalence as _equivalence
 from evalkit.metrics import exact as _exact
+from evalkit.metrics import ifeval as _ifeval
+from evalkit.metrics import letters as _letters
 from evalkit.metrics import library as _library
 from evalkit.metrics import needle as _needle
+from evalkit.metrics import qa as _qa
+from evalkit.metrics import theorem as _theorem
 from evalkit.metrics.base import METRICS, Case, Judged, Metric, Outcome, Program, Tools, Values, make_metric
 
 __all__ = [
-    "METRICS", "Case", "Judged", "Metric", "Outcome", "Program", "Tools", "Values", "_code", "_exact", "_library",
-    "_needle", "make_metric",
+    "METRICS", "Case", "Judged", "Metric", "Outcome", "Program", "Tools", "Values", "_asserts", "_code", "_equivalence",
+    "_exact", "_ifeval", "_letters", "_library", "_needle", "_qa", "_theorem", "make_metric",
 ]  # fmt: skip

@@ -61,6 +61,8 @@ class Outcome:
     """Of a failure: the text of the exception, or why there is no verdict."""
     seconds: float = 0.0
     """Wall time of the execution."""
+    error: str = ""
+    """Of a failure: the built-in exception that it is (`AssertionError`); empty without one."""
 
     @property
     def result(self) -> str:
@@ -91,6 +93,8 @@ class Metric:
     """Results over a subset, in percent."""
     runs_code: bool = False
     """Whether judging executes what models wrote."""
+    needs_row: bool = False
+    """Whether judging needs columns of the row besides the gold."""
 
 
 METRICS: Registry[Callable[..., Metric]] = Registry("metric")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from evalkit.errors import ConfigError, DataError
-from evalkit.metrics.base import METRICS, Case, Judged, Metric, Program, Tools, Values, right
+from evalkit.metrics.base import METRICS, Case, Judged, Metric, Outcome, Program, Tools, Values, right
 
 COLUMNS = ("prompt", "test", "entry_point")
 
@@ -22,15 +22,20 @@ def pass_at_k(prefix: str = "", k: int | Sequence[int] = (1, 10, 100), timeout: 
         raise ConfigError(f"pass_at_k: k must be positive whole numbers, not {k!r}", "k: [1, 10, 100]")
 
     def judge(cases: Sequence[Case], tools: Tools) -> list[Values]:
-        if tools.run_programs is None:
-            raise ConfigError("this metric executes generated programs, which was not allowed", "--allow-code")
-        outcomes = tools.run_programs([Program(program_of(case), timeout) for case in cases])
-        return [{**right(o.status == "passed"), "result": o.result, "seconds": o.seconds} for o in outcomes]
+        outcomes = executed([Program(program_of(case), timeout) for case in cases], tools)
+        return [{**right(o.status == "passed"), "result": o.result} for o in outcomes]
 
     def combine(judged: Sequence[Judged]) -> dict[str, float]:
         return {f"{prefix}pass@{n}": 100.0 * value for n, value in estimates(judged, ks).items()}
 
-    return Metric(f"{prefix}pass@{ks[0]}", judge, combine, runs_code=True)
+    return Metric(f"{prefix}pass@{ks[0]}", judge, combine, runs_code=True, needs_row=True)
+
+
+def executed(programs: Sequence[Program], tools: Tools) -> list[Outcome]:
+    """The outcomes of programs; ConfigError when none may be executed."""
+    if tools.run_programs is None:
+        raise ConfigError("this metric executes generated programs, which was not allowed", "--allow-code")
+    return tools.run_programs(programs)
 
 
 def program_of(case: Case) -> str:
@@ -51,5 +56,3 @@ def estimates(judged: Sequence[Judged], ks: Sequence[int]) -> dict[int, float]:
         tallies.setdefault(item.sample_id, []).append(item.values["value"] > 0)
     totals, solved = [len(t) for t in tallies.values()], [sum(t) for t in tallies.values()]
     return {n: float(estimate_pass_at_k(totals, solved, n).mean()) for n in ks if totals and min(totals) >= n}
-
-

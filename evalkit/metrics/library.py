@@ -6,8 +6,8 @@ is fetched from the hub by the library itself.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import PurePath
 from typing import Any
 
 from evalkit.calls import parse_calls
@@ -35,7 +35,7 @@ def evaluate_metric(
         raise ConfigError(f"'evaluate:{path}' cannot convert to {convert!r}", did_you_mean(convert, CONVERSIONS))
     steps = parse_calls(gold)
     check_steps(steps)
-    primary = name or PurePath(path).stem
+    primary = name or os.path.splitext(os.path.basename(path))[0]
 
     def judge(case: Case) -> dict[str, Any]:
         return {"answer": case.answer, "gold": extract(case.gold, steps, case.context)}

@@ -33,7 +33,11 @@ GRACE_SECONDS = 1.0
 """Time after its own alarm in which a program must end, before it is killed."""
 STARVED_FACTOR = 20
 """Most wall time, in limits, that a program gets on a machine too busy to run it."""
+LOOK_SECONDS = 0.2
+"""How often to look whether a program ended without a word."""
 ANSWER_BYTES = 1 << 16
+VERDICT_LINES = 2
+"""The nonce and the verdict."""
 
 
 def run_programs(programs: Sequence[Program], workers: int) -> list[Outcome]:
@@ -66,7 +70,7 @@ def _read(answer: bytes, run: _Run, seconds: float) -> Outcome:
     if head == run.nonce.encode():
         with contextlib.suppress(ValueError, KeyError):
             verdict = json.loads(body)
-            return Outcome(verdict["status"], str(verdict["message"]), seconds)
+            return Outcome(verdict["status"], str(verdict["message"]), seconds, str(verdict["error"]))
     return Outcome("failed", f"no verdict ({_ending(run.process.returncode)})", seconds)
 
 
@@ -85,7 +89,10 @@ class _Run:
     nonce: str
 
     def answer(self, timeout: float) -> bytes | None:
-        """What came over the pipe until it was closed; None when the time was up first."""
+        """What came over the pipe until the verdict or the end; None when the time was up first.
+
+        Children of the program may hold the pipe open, so its closing is not waited for.
+        """
         begun = time.monotonic()
         received = b""
         while True:
@@ -93,11 +100,14 @@ class _Run:
             left = timeout + GRACE_SECONDS + min(self._starved(), timeout * STARVED_FACTOR) - now
             if left <= 0:
                 return None
-            if not select.select([self.verdict_fd], [], [], left)[0]:
+            ended = self.process.poll() is not None
+            if not select.select([self.verdict_fd], [], [], min(left, LOOK_SECONDS))[0]:
+                if ended:
+                    return received
                 continue  # perhaps it was starved meanwhile
             chunk = os.read(self.verdict_fd, ANSWER_BYTES)
             received += chunk
-            if not chunk or len(received) > ANSWER_BYTES:
+            if not chunk or received.count(b"\n") >= VERDICT_LINES or len(received) > ANSWER_BYTES:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     self.process.wait(GRACE_SECONDS)
                 return received
@@ -137,7 +147,8 @@ def _start(program: Program, folder: str) -> _Run:
         )  # fmt: skip
     except OSError as error:
         os.close(read_end)
-        raise EvalkitError(f"no process can be started for a generated program: {error}", "use fewer workers") from error
+        message = f"no process can be started for a generated program: {error}"
+        raise EvalkitError(message, "use fewer workers") from error
     finally:
         os.close(write_end)
     assert process.stdin is not None

@@ -1,0 +1,21 @@
+"""Writes hashes.txt anew: `python -m tests.configs.make_pins`, after a protocol was changed on purpose."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from evalkit.configs.benchmark import load_benchmark_config
+from evalkit.configs.library import open_library
+
+HEAD = "# name, first 12 digits of the hash; see test_configs.py\n"
+
+
+def main() -> None:
+    library = open_library()
+    files = library.files("dataset_configs")
+    lines = [f"{name} {load_benchmark_config(paths[0], library).hash[:12]}\n" for name, paths in files.items()]
+    Path(__file__).with_name("hashes.txt").write_text(HEAD + "".join(lines))
+
+
+if __name__ == "__main__":
+    main()
