@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from evalkit.types import Score
 
@@ -21,6 +21,8 @@ class Line:
     mode: str
     scores: tuple[Score | None, ...]
     level: str
+    stands_in: str = ""
+    """The row whose scores these are, where it is shown in the place of a published one."""
 
 
 @dataclass(frozen=True)
@@ -45,18 +47,30 @@ def make_table(scores: Iterable[Score], models: Sequence[str], notes: Sequence[s
     return Table(tuple(models), tuple(lines), tuple(notes), title)
 
 
-def pick_rows(table: Table, rows: Sequence[str]) -> Table:
-    """The named rows in that order; a row that was not run is shown as absent."""
-    by_name: dict[str, list[Line]] = {}
+def pick_rows(table: Table, rows: Sequence[str], stand_ins: Mapping[str, str] | None = None) -> Table:
+    """The named rows in that order; a row that was not run is shown as absent.
+
+    A row has one line for each version that was run, with the version's primary metric. `stand_ins`
+    maps a published row to the row that takes its place where it cannot be scored, marked in its cells.
+    """
+    by_name: dict[str, dict[tuple[str, str], Line]] = {}
     for line in table.lines:
-        if line.level != "subset" or line.dataset in rows:
-            by_name.setdefault(line.dataset, []).append(line)
+        by_name.setdefault(line.dataset, {}).setdefault((line.version, line.mode), line)
     empty = tuple(None for _ in table.models)
     lines: list[Line] = []
     for row in rows:
-        found = by_name.get(row, [])[:1]
+        own = (stand_ins or {}).get(row, "")
+        found = list(by_name.get(row, {}).values())
+        found = found or [_standing_in(line, row) for line in by_name.get(own, {}).values()]
         lines += found or [Line(row, ABSENT, ABSENT, ABSENT, empty, "headline")]
     return Table(table.models, tuple(lines), table.notes, table.title)
+
+
+def _standing_in(line: Line, row: str) -> Line:
+    """A line in the place of another row; every score says so."""
+    said = f"this is row {line.dataset} in the place of {row}"
+    scores = tuple(s and replace(s, flag="; ".join(filter(None, [s.flag, said]))) for s in line.scores)
+    return replace(line, dataset=row, scores=scores, stands_in=line.dataset)
 
 
 def without_subsets(table: Table) -> Table:

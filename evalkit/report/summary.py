@@ -1,17 +1,21 @@
-"""Summarizers: which rows a table has, and the published numbers beside them."""
+"""Summarizers: which rows a table has, the published numbers beside them, and the differences."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from evalkit.configs import schema
 from evalkit.configs.library import Library, only_file, unknown
 from evalkit.configs.merge import load_merged
 from evalkit.errors import ConfigError
-from evalkit.table import ABSENT, Table
+from evalkit.registry import did_you_mean
+from evalkit.table import ABSENT, Line, Table
+
+ENGINES = ("hf", "turbomind", "lmdeploy", "vllm", "recorded")
+"""Words in front or at the end of a model's name that say what ran it."""
 
 
 @dataclass(frozen=True)
@@ -24,10 +28,14 @@ class Summarizer:
     reference: Path | None
     decimals: int = 2
     notes: str = ""
+    stand_ins: Mapping[str, str] = field(default_factory=dict)
+    """Published row -> the row that takes its place where it cannot be scored."""
+    column: str = ""
+    """The reference column that every model is compared with; empty: the one named as the model is."""
 
 
-def load_summarizer(name: str, library: Library) -> Summarizer:
-    """The summarizer called `name`; ConfigError with near matches."""
+def load_summarizer(name: str, library: Library, column: str = "") -> Summarizer:
+    """The summarizer called `name`, compared with one reference column; ConfigError with near matches."""
     files = library.files("summarizers")
     if name not in files:
         raise unknown("summarizer", [name], files)
@@ -39,13 +47,20 @@ def load_summarizer(name: str, library: Library) -> Summarizer:
         raise ConfigError(
             f"{document.place(('reference',))}: {reference} does not exist", "a csv beside the summarizer"
         )
+    columns = read_reference(reference)[0] if reference else ()
+    found = column if column in columns else column_of(column, columns)
+    if column and not found:
+        raise ConfigError(f"{name} has no reference column {column!r}", did_you_mean(column, columns))
+    rows = [entry if isinstance(entry, dict) else {entry: ""} for entry in data.get("rows", ())]
     return Summarizer(
         name,
         data.get("title", name),
-        tuple(data.get("rows", ())),
+        tuple(row for entry in rows for row in entry),
         reference,
         data.get("decimals", 2),
         data.get("notes", ""),
+        {row: own for entry in rows for row, own in entry.items() if own},
+        found,
     )
 
 
@@ -58,10 +73,53 @@ def read_reference(file: Path) -> tuple[tuple[str, ...], Mapping[str, Mapping[st
     return tuple(head[1:]), rows
 
 
-def reference_columns(table: Table, summarizer: Summarizer) -> tuple[list[str], list[list[str]]]:
-    """(heads, cells) of the published columns beside the table's lines; none without a reference."""
+def reference_columns(
+    table: Table, summarizer: Summarizer, *, exact: bool = False
+) -> tuple[list[str], list[list[str]]]:
+    """(heads, cells) beside the table's lines: published values, then each model's score minus its value.
+
+    A model is compared with the column that the summarizer fixes, else with the one that is named as
+    the model is; where no model has one, all columns are shown and no differences. `exact` leaves
+    differences unrounded and unknown cells empty, for machines.
+    """
     if summarizer.reference is None:
         return [], []
-    columns, rows = read_reference(summarizer.reference)
-    cells = [[rows.get(line.dataset, {}).get(c, ABSENT) for c in columns] for line in table.lines]
-    return [f"ref:{c}" for c in columns], cells
+    columns, published = read_reference(summarizer.reference)
+    own = {m: summarizer.column or column_of(m, columns) for m in table.models}
+    compared = [(number, m) for number, m in enumerate(table.models) if own[m]]
+    shown = list(dict.fromkeys(own[m] for _, m in compared)) or list(columns)
+    absent, decimals = ("", None) if exact else (ABSENT, summarizer.decimals)
+    cells = []
+    for line in table.lines:
+        values = published.get(line.dataset, {})
+        gaps = [_gap(line, number, values.get(own[m], ""), decimals) or absent for number, m in compared]
+        cells.append([values.get(c) or absent for c in shown] + gaps)
+    gap_heads = [f"diff:{m}" if len(table.models) > 1 else "diff" for _, m in compared]
+    return [f"ref:{c}" for c in shown] + gap_heads, cells
+
+
+def column_of(model: str, columns: Sequence[str]) -> str:
+    """The column that means a model: equal names but for `-`, `_`, case, and the engine; empty when there is none."""
+    return next((c for c in columns if _plain_name(c) == _plain_name(model)), "")
+
+
+def _plain_name(name: str) -> str:
+    parts = name.casefold().replace("_", "-").split("-")
+    while len(parts) > 1 and parts[0] in ENGINES:
+        parts = parts[1:]
+    while len(parts) > 1 and parts[-1] in ENGINES:
+        parts = parts[:-1]
+    return "-".join(parts)
+
+
+def _gap(line: Line, number: int, published: str, decimals: int | None) -> str:
+    """Score minus published value; empty when one is missing, or when the line is another row's."""
+    score = line.scores[number]
+    try:
+        reference = float(published)
+    except ValueError:
+        return ""
+    if score is None or score.value is None or line.stands_in:
+        return ""
+    gap = score.value - reference
+    return repr(round(gap, 10)) if decimals is None else f"{round(gap, decimals) + 0.0:+.{decimals}f}"

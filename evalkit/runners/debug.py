@@ -32,13 +32,13 @@ class DebugRunner:
             facts[model] = dict(engine.describe())
             worker = Worker(store, plan, model, "debug", engine)
             for job in own:
-                run_guarded(worker, job, _Listener(job, failures, seconds, progress))
+                run_guarded(worker, job, Listener(job, failures, seconds, progress))
                 progress(job, 1.0)
             engine.close()
         return Outcome(tuple(failures), facts, seconds)
 
 
-class _Listener:
+class Listener:
     """Turns a worker's events into the outcome."""
 
     def __init__(self, job: Job, failures: list[JobFailure], seconds: dict[int, float], progress: Progress) -> None:
