@@ -30,9 +30,20 @@ def scores_of(
     seen = {name: None for result in results.values() for name in result.results}
     rows: list[Score] = []
     for metric in [primary, *(name for name in seen if name != primary)]:
-        maker = _Maker(model, benchmark, results, expected, causes, metric, metric == primary)
-        rows += maker.rows()
+        for row, part in _parts(benchmark, expected):
+            rows += _Maker(model, benchmark, row, results, part, causes, metric, metric == primary).rows()
     return rows
+
+
+def _parts(benchmark: Benchmark, expected: Sequence[str]) -> list[tuple[str, dict[str, str]]]:
+    """(row name, subset -> member) of the parts that are averaged on their own: one for each split that is named."""
+    split = benchmark.data.split
+    if isinstance(split, str):
+        return [(benchmark.row, {subset: subset for subset in expected})]
+    names = [prefix.removesuffix("-") for prefix in split]
+    parts = [(name, {f"{name}-{m.name}": m.name for m in benchmark.members}) for name in names]
+    kept = [(name, {s: m for s, m in part.items() if s in expected}) for name, part in parts]
+    return [(name, part) for name, part in kept if part]
 
 
 @dataclass(frozen=True)
@@ -41,37 +52,44 @@ class _Maker:
 
     model: str
     benchmark: Benchmark
+    row: str
     results: Mapping[str, SubsetResult]
-    expected: Sequence[str]
+    expected: Mapping[str, str]
+    """Subset -> member."""
     causes: Mapping[str, str]
     metric: str
     is_primary: bool
 
     def rows(self) -> list[Score]:
-        """All rows, headline first."""
-        name, groups = self.benchmark.row, self.benchmark.groups
-        made = [self._over(name, self.expected, self._full(), "headline" if self.is_primary else "group")]
-        for group in groups:
+        """All rows, headline first; without an average every subset has a headline of its own."""
+        name = self.row
+        top: Level = "headline" if self.is_primary else "group"
+        if self.benchmark.average.name == "none" and list(self.expected) != [name]:
+            return [self._over(f"{name}-{member}", [subset], 1, top) for subset, member in self.expected.items()]
+        made = [self._over(name, list(self.expected), self._full(), top)]
+        for group in self.benchmark.groups:
             subsets = self._of(group.members)
             if subsets:
                 made.append(self._over(f"{name}-{group.name}", subsets, len(group.members), "group"))
         if len(self.expected) > 1:
-            made += [self._over(f"{name}-{subset}", [subset], 1, "subset") for subset in self.expected]
+            made += [self._over(f"{name}-{m}", [subset], 1, "subset") for subset, m in self.expected.items()]
         return made
 
     def _of(self, members: Sequence[str]) -> list[str]:
-        """The run's subsets that belong to the members, row prefixes of splits included."""
-        return [s for s in self.expected if s in members or any(s.endswith("-" + m) for m in members)]
+        """The run's subsets of these members."""
+        return [subset for subset, member in self.expected.items() if member in members]
 
     def _full(self) -> int:
         """How many subsets the benchmark has, chosen or not."""
-        return max(len({name for g in self.benchmark.groups for name in g.members}), len(self.expected))
+        listed = self.benchmark.resolved.get("subsets")
+        in_groups = {name for g in self.benchmark.groups for name in g.members}
+        return max(len(listed) if isinstance(listed, list) else len(in_groups), len(self.expected))
 
     def _over(self, row: str, subsets: Sequence[str], full: int, level: Level) -> Score:
         found = [self.results[s] for s in subsets if s in self.results]
         values = [r.results[self.metric] for r in found if self.metric in r.results]
-        weights = self._weights(subsets)
-        averaged = len(values) == len(subsets) and (len(subsets) == 1 or self.benchmark.average.name != "none")
+        weights = self._weights(subsets, found)
+        averaged = len(values) == len(subsets)
         return Score(
             model=self.model,
             benchmark=self.benchmark.name,
@@ -90,13 +108,15 @@ class _Maker:
     def _stderr(self, found: Sequence[SubsetResult], weights: Sequence[float]) -> float | None:
         return stats.standard_error_of_mean([r.stderr for r in found], weights)
 
-    def _weights(self, subsets: Sequence[str]) -> list[float]:
-        """Equal weights, or the members' variable that `average: {weighted: NAME}` names."""
+    def _weights(self, subsets: Sequence[str], found: Sequence[SubsetResult]) -> list[float]:
+        """Equal weights, the members' variable that `average: {weighted: NAME}` names, or (`pooled`) their items."""
+        if self.benchmark.average.name == "pooled":
+            return [float(result.n) for result in found]
         if self.benchmark.average.name != "weighted":
             return [1.0] * len(subsets)
         key = str(next(iter(self.benchmark.average.args.values())))
         by_name = {m.name: float(m.variables[key]) for m in self.benchmark.members}
-        return [next(w for name, w in by_name.items() if s == name or s.endswith("-" + name)) for s in subsets]
+        return [by_name[self.expected[subset]] for subset in subsets]
 
     def _flag(self, subsets: Sequence[str], full: int) -> str:
         """What must be said beside the number; empty when there is nothing."""

@@ -137,8 +137,9 @@ class BenchmarkHandle:
 
         For gen benchmarks predictions are raw outputs (`extracted=True`: already extracted answers);
         for ppl and ll they are labels. A list in `context` that is as long as the predictions gives a
-        value to each. Code benchmarks take the gold that names a row (`HumanEval/0`), need
-        `allow_code=True`, and add `results`, a line for each program.
+        value to each. Benchmarks that execute programs need `allow_code=True`; HumanEval, whose metric
+        needs more of the row, takes the gold that names it (`HumanEval/0`) and adds `results`, a line
+        for each program.
         """
         if len(predictions) != len(references):
             raise ConfigError(
@@ -148,7 +149,7 @@ class BenchmarkHandle:
         if metric.runs_code and not allow_code:
             raise ConfigError(NEEDS_CODE, "score(…, allow_code=True)")
         cases = [
-            self._case(i, prediction, gold, _item(context, i, len(predictions)), extracted, metric.runs_code)
+            self._case(i, prediction, gold, _item(context, i, len(predictions)), extracted, metric.needs_row)
             for i, (prediction, gold) in enumerate(zip(predictions, references, strict=True))
         ]
         judged, results = judge(metric, cases, Options(allow_code=allow_code))

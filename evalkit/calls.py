@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from evalkit.errors import ConfigError
@@ -33,8 +34,7 @@ def _parse(item: Any) -> NamedCall:
 
 def bound_arguments(call: NamedCall, function: Callable[..., Any], skip: Sequence[str], what: str) -> dict[str, Any]:
     """The call's arguments by name, checked against the function; `skip` are parameters that configs do not give."""
-    signature = inspect.signature(function)
-    names = [p.name for p in signature.parameters.values() if p.name not in skip and p.kind is not p.VAR_KEYWORD]
+    names, needed = _parameters(function, tuple(skip))
     given = dict(call.args)
     if FIRST in given:
         if not names:
@@ -43,7 +43,15 @@ def bound_arguments(call: NamedCall, function: Callable[..., Any], skip: Sequenc
     for name in given:
         if name not in names:
             raise ConfigError(f"{what} {call.name!r} has no argument {name!r}", did_you_mean(name, names))
-    missing = [n for n in names if n not in given and signature.parameters[n].default is inspect.Parameter.empty]
+    missing = [n for n in needed if n not in given]
     if missing:
         raise ConfigError(f"{what} {call.name!r} needs the argument {missing[0]!r}", "")
     return given
+
+
+@lru_cache(maxsize=1024)
+def _parameters(function: Callable[..., Any], skip: tuple[str, ...]) -> tuple[list[str], list[str]]:
+    """(names of the parameters that configs give, those without a default); looked up for every sample."""
+    found = inspect.signature(function).parameters.values()
+    own = [p for p in found if p.name not in skip and p.kind is not p.VAR_KEYWORD]
+    return [p.name for p in own], [p.name for p in own if p.default is p.empty]

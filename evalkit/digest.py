@@ -12,10 +12,13 @@ from typing import Any
 BLOCK = 1 << 20
 WHOLE_FILE = 256 << 20
 SAMPLED_BLOCKS = 64
+ATOMS = frozenset({str, int, float, bool, type(None)})
 
 
 def plain(value: Any) -> Any:
     """`value` as JSON-ready builtins; records become mappings, sets sorted lists."""
+    if type(value) in ATOMS:  # most values: requests are digested by the hundred thousand
+        return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, Mapping):

@@ -34,9 +34,11 @@ class DataError(EvalkitError):
 
 
 class ModelError(EvalkitError):
-    """A checkpoint, tokenizer or device cannot be used; the other models go on."""
+    """A checkpoint, tokenizer or device cannot be used.
 
-    exit_code = EXIT_FAILED
+    In a run of several models it is that model's failure and the others go on; it ends the command
+    only where there is no other, in front of any job.
+    """
 
 
 class StoreError(EvalkitError):

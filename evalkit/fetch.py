@@ -115,27 +115,35 @@ def _put(target: Path, text: str) -> Path:
 
 
 def _fetch_exemplars(benchmark: Benchmark, root: Path) -> Iterator[str]:
-    """The exemplar file from its publication; its digest must be the one that the config declares."""
+    """The exemplar files, each from its publication; its digest must be the one that the config declares."""
     shots = benchmark.shots
-    name = (shots.file or shots.turns or shots.text) if shots else ""
-    if not shots or not name or (root / name).is_file():
+    source = (shots.file or shots.turns or shots.text) if shots else ""
+    if not shots or not source:
         return
-    source = benchmark.resolved["shots"].get("fetch")
-    if not source:
-        raise DataError(f"{benchmark.name}: no place is known to fetch {name} from", f"put the file at {root / name}")
-    text = CONVERTERS.get(source.get("convert", "none"))(_download(source["url"]))
+    place = benchmark.resolved["shots"].get("fetch") or {}
+    for member in benchmark.members:
+        name = _fill(source, member, "")
+        if not (root / name).is_file():
+            url, declared = _fill(place.get("url", ""), member, ""), _fill(shots.sha256, member, "")
+            yield _fetch_exemplar_file(benchmark.name, root / name, url, place.get("convert", "none"), declared)
+
+
+def _fetch_exemplar_file(benchmark: str, target: Path, url: str, convert: str, declared: str) -> str:
+    if not url:
+        raise DataError(f"{benchmark}: no place is known to fetch {target.name} from", f"put the file at {target}")
+    text = CONVERTERS.get(convert)(_download(url))
     with tempfile.TemporaryDirectory() as folder:
         aside = Path(folder) / "exemplars"
         aside.write_text(text, encoding="utf-8")
         found = file_sha256(aside)
-        if shots.sha256 and found != shots.sha256:
+        if declared and found != declared:
             raise DataError(
-                f"{benchmark.name}: the exemplars at {source['url']} are not the published ones (sha256 {found[:16]}…)",
-                f"expected {shots.sha256[:16]}…; put the right file at {root / name}",
+                f"{benchmark}: the exemplars at {url} are not the published ones (sha256 {found[:16]}…)",
+                f"expected {declared[:16]}…; put the right file at {target}",
             )
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(aside, root / name)
-    yield f"{name}: {root / name} (sha256 {found[:16]}…, as published)"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(aside, target)
+    return f"{target.name}: {target} (sha256 {found[:16]}…, as published)"
 
 
 def _download(url: str) -> str:

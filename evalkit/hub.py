@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from pathlib import Path
 from urllib.parse import urlparse
 
@@ -33,11 +34,18 @@ def reachable(endpoint: str | None = None, timeout: float = REACH_SECONDS) -> bo
 def load_from_hub(want: Wanted, root: DataRoot) -> list[Row]:
     """Rows of one split from the hub or its cache; DataError, in seconds, when it cannot be had."""
     if not reachable():
-        # Set in front of the first import: the libraries read it once.
-        os.environ["HF_HUB_OFFLINE"] = "1"
+        _go_offline()
     if want.file:
         return read_file(_download(want, root), want.key)
     return _load_dataset(want, root, want.revision or None)
+
+
+def _go_offline() -> None:
+    """Tell the hub's libraries, imported already or not yet: they read the environment once, at import."""
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    for name in ("huggingface_hub.constants", "datasets.config"):
+        if name in sys.modules:
+            sys.modules[name].HF_HUB_OFFLINE = True  # type: ignore[attr-defined]
 
 
 def _download(want: Wanted, root: DataRoot) -> Path:

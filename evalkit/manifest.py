@@ -29,6 +29,8 @@ class Pair:
     benchmark: str
     data_fingerprint: str = ""
     """Digest of the rows and exemplars; a needle's rows depend on the model's tokenizer."""
+    draws: int = 0
+    """Outputs of each sample, where recorded ones come in another number than the benchmark's; 0: the benchmark's."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,8 @@ class RunPlan:
     def task(self, pair: Pair) -> Task:
         """The pair's rows and prompts."""
         benchmark, model = self.benchmarks[pair.benchmark], self.models[pair.model]
-        return Task(benchmark, self.root_of(benchmark), lambda: self.load_tokenizer(model), self.cut)
+        task = Task(benchmark, self.root_of(benchmark), lambda: self.load_tokenizer(model), self.cut)
+        return task.with_draws(pair.draws) if pair.draws else task
 
     def load_tokenizer(self, model: ModelSpec) -> TextTokenizer:
         """The tokenizer that lengths are counted with: the one named, else the model's."""

@@ -13,9 +13,10 @@ from evalkit.configs.library import Library, open_library
 from evalkit.configs.merge import Override, parse_override
 from evalkit.configs.model import load_model_config, model_from_path
 from evalkit.configs.resolve import resolve_datasets, resolve_models
-from evalkit.engines.locate import check_checkpoint, detect_kind, fingerprint
+from evalkit.engines.locate import check_checkpoint, detect_kind, fetch_checkpoint, fingerprint
+from evalkit.engines.recorded import ENGINE, PREFIX, Outputs, load_outputs, recorded_fingerprint, recorded_model
 from evalkit.errors import ConfigError, EvalkitError, ModelError
-from evalkit.manifest import Pair, RunPlan
+from evalkit.manifest import HUB_ENGINES, Pair, RunPlan
 from evalkit.store import RunStore
 from evalkit.task import Cut, Task, requests_of
 from evalkit.types import Benchmark, Job, Kind, ModelSpec, Request, Sample
@@ -33,6 +34,8 @@ class RunOptions:
     models: tuple[str, ...] = ()
     datasets: tuple[str, ...] = ()
     hf_paths: tuple[str, ...] = ()
+    recorded_field: str = ""
+    """The field of recorded outputs that holds the text; empty: the usual ones."""
     kind: Kind | None = None
     model_options: Mapping[str, Any] = field(default_factory=dict)
     overrides: tuple[str, ...] = ()
@@ -52,6 +55,8 @@ class Planned:
     tasks: Mapping[Pair, Task]
     broken: Mapping[str, ModelError]
     """model -> why none of its jobs is run; the others go on."""
+    recorded: Mapping[Pair, Outputs] = field(default_factory=dict)
+    """The outputs of models that are recorded, matched to the samples."""
 
 
 def make_plan(options: RunOptions) -> Planned:
@@ -80,15 +85,20 @@ def make_plan(options: RunOptions) -> Planned:
 def load_models(options: RunOptions, library: Library, overrides: Sequence[Override]) -> dict[str, ModelSpec]:
     """The models that are named, and those of bare paths."""
     models: dict[str, ModelSpec] = {}
-    for name, file in resolve_models(options.models, library):
+    recorded = [name.removeprefix(PREFIX) for name in options.models if name.startswith(PREFIX)]
+    for name, file in resolve_models([n for n in options.models if not n.startswith(PREFIX)], library):
         spec = load_model_config(file, library, overrides)
         changes = {**options.model_options, **({"kind": options.kind} if options.kind else {})}
         models[name] = replace(spec, **changes, resolved={**spec.resolved, **changes}) if changes else spec
+    bare: list[ModelSpec] = []
     for path in options.hf_paths:
+        fetch_checkpoint(path)
         kind = options.kind or detect_kind(path)
-        spec = model_from_path(path, kind, overrides, options.model_options)
+        bare.append(model_from_path(path, kind, overrides, options.model_options))
+    bare += [recorded_model(path, options.kind, options.recorded_field) for path in recorded]
+    for spec in bare:
         if spec.name in models:
-            raise ConfigError(f"two models are called {spec.name!r}", "give one of them a config of its own")
+            raise ConfigError(f"two models are called {spec.name!r}", "rename one, or give it a config of its own")
         models[spec.name] = spec
     if not models:
         raise ConfigError("no model is given", "--models NAME… or --hf-path DIR; `run.py list models` shows names")
@@ -109,6 +119,9 @@ def load_benchmarks(
                 benchmark = load_benchmark_config(choice.file, library, overrides)
                 benchmarks[choice.name] = select(benchmark, choice.subsets) if choice.subsets else benchmark
                 selected[choice.name] = tuple(m.name for m in benchmarks[choice.name].members) if choice.subsets else ()
+            if model.engine == ENGINE and benchmarks[choice.name].mode != "gen":
+                why = f"{choice.name} asks for log-probabilities, {model.name} has texts only"
+                raise ConfigError(why, "choose a gen config: `run.py list datasets '*gen*'`")
     for override in overrides:
         if override.target and override.target not in benchmarks:
             raise ConfigError(f"--set names {override.target!r}, which is not run", f"run: {', '.join(benchmarks)}")
@@ -121,21 +134,25 @@ def _fingerprints(models: Mapping[str, ModelSpec]) -> tuple[dict[str, str], dict
     broken: dict[str, ModelError] = {}
     for name, spec in models.items():
         try:
+            if spec.engine == ENGINE:
+                found[name] = recorded_fingerprint(spec)
+                continue
+            if spec.engine in HUB_ENGINES:
+                fetch_checkpoint(spec.path, spec.revision)
             check_checkpoint(spec)
             found[name] = fingerprint(spec)
         except ModelError as error:
             broken[name], found[name] = error, "unreadable"
     if models and len(broken) == len(models):
         hint = next(iter(broken.values())).hint
-        refused = ModelError("; ".join(f"{n}: {e.message}" for n, e in broken.items()), hint)
-        refused.exit_code = 2
-        raise refused
+        raise ModelError("; ".join(f"{n}: {e.message}" for n, e in broken.items()), hint)
     return found, broken
 
 
 def _load_data(plan: RunPlan, broken: Mapping[str, ModelError]) -> Planned:
     """Read all rows, check them, and put hashes and fingerprints into the plan; all faults at once."""
     tasks: dict[Pair, Task] = {}
+    recorded: dict[Pair, Outputs] = {}
     pairs: list[Pair] = []
     benchmarks = dict(plan.benchmarks)
     problems: list[EvalkitError] = []
@@ -147,22 +164,35 @@ def _load_data(plan: RunPlan, broken: Mapping[str, ModelError]) -> Planned:
             task = _shared(plan, pair, tasks) or plan.task(pair)
             task.check()
             benchmarks[pair.benchmark] = with_exemplars(plan.benchmarks[pair.benchmark], task.exemplar_sha256())
-            pairs.append(replace(pair, data_fingerprint=task.fingerprint()))
-            tasks[pairs[-1]] = task
+            outputs = _outputs(plan, pair, task)
+            draws = outputs.draws if outputs and outputs.draws != task.benchmark.gen.num_samples else 0
+            pairs.append(replace(pair, data_fingerprint=task.fingerprint(), draws=draws))
+            tasks[pairs[-1]] = task.with_draws(draws) if draws else task
+            recorded |= {pairs[-1]: outputs} if outputs else {}
         except EvalkitError as error:
             if str(error) not in map(str, problems):
                 problems.append(error)
     if problems:
         first = problems[0]
         raise type(first)("\n".join(p.message for p in problems), first.hint)
-    return Planned(replace(plan, pairs=tuple(pairs), benchmarks=benchmarks), tasks, broken)
+    return Planned(replace(plan, pairs=tuple(pairs), benchmarks=benchmarks), tasks, broken, recorded)
+
+
+def _outputs(plan: RunPlan, pair: Pair, task: Task) -> Outputs | None:
+    """A recorded model's outputs, matched to all samples, also those that the run leaves out; None for other models."""
+    model = plan.models[pair.model]
+    if model.engine != ENGINE:
+        return None
+    whole = replace(plan, cut=Cut()).task(pair) if plan.cut.is_cut else task
+    of_all, of_run = ({s: t.samples(s) for s in task.scored} for t in (whole, task))
+    return load_outputs(model, task.benchmark, of_all, of_run)
 
 
 def _shared(plan: RunPlan, pair: Pair, tasks: Mapping[Pair, Task]) -> Task | None:
     """A task of the same benchmark that another model loaded; built rows depend on the tokenizer."""
     if plan.benchmarks[pair.benchmark].data.build is not None:
         return None
-    return next((t for p, t in tasks.items() if p.benchmark == pair.benchmark), None)
+    return next((t for p, t in tasks.items() if p.benchmark == pair.benchmark and not p.draws), None)
 
 
 def _absolute(path: str | None) -> str | None:
@@ -197,7 +227,7 @@ def make_jobs(planned: Planned) -> list[Job]:
     """Slices of all subsets, the costliest first within each model."""
     jobs: list[Job] = []
     for pair in planned.tasks:
-        for subset in planned.tasks[pair].subsets:
+        for subset in planned.tasks[pair].scored:
             jobs += _slices(planned, pair, subset, len(jobs))
     order = list(planned.plan.models)
     return sorted(jobs, key=lambda j: (order.index(j.model), -j.cost, j.id))

@@ -103,10 +103,20 @@ def _flat(turns: Sequence[Turn]) -> str:
 
 def _chat(turns: Sequence[Turn], names: frozenset[str]) -> tuple[Turn, ...]:
     """Turns for a chat model: a last assistant turn is dropped, generation starts there."""
-    kept = list(turns[:-1] if turns and turns[-1].role == ASSISTANT else turns)
+    kept = _alternating(turns[:-1] if turns and turns[-1].role == ASSISTANT else turns)
     if quirks.USER_NEWLINE in names:
         kept = [quirks.user_newline(turn) for turn in kept]
     return tuple(kept)
+
+
+def _alternating(turns: Sequence[Turn]) -> list[Turn]:
+    """Neighbouring turns of one role as one message, joined by a newline: chat templates want roles to alternate."""
+    kept: list[Turn] = []
+    for turn in turns:
+        if kept and kept[-1].role == turn.role:
+            turn = Turn(turn.role, f"{kept.pop().text}\n{turn.text}")
+        kept.append(turn)
+    return kept
 
 
 def _split(benchmark: Benchmark, sample: Sample, label: str, text: str) -> tuple[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import importlib.util
+import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,9 +62,8 @@ def missing(want: Wanted, root: DataRoot, why: str) -> DataError:
     if root.folder is None:
         looked = "no data root (--data-root, EVALKIT_DATA)" + (f", {looked}" if looked else "")
     message = f"data not found: {want}; looked in {looked}" + (f" and at the hub ({why})" if why else "")
-    return DataError(
-        message, "`run.py fetch NAME --data-root DIR` brings it; `--data-root samples` runs small own samples"
-    )
+    get = "`run.py fetch NAME --data-root DIR` brings it" if want.path else "put the file there by hand"
+    return DataError(message, f"{get}; `--data-root samples` runs small own samples")
 
 
 def local_files(want: Wanted, folder: Path) -> list[Path]:
@@ -114,7 +114,8 @@ def _parse(name: str, text: str, key: str, file: Path) -> list[Row]:
     if name.endswith(".jsonl"):
         return [json.loads(line) for line in text.split("\n") if line.strip()]
     if name.endswith((".csv", ".tsv")):
-        return list(csv.DictReader(text.splitlines(keepends=True), delimiter="\t" if name.endswith("tsv") else ","))
+        lines = io.StringIO(text, newline="")  # str.splitlines would also part rows at U+2028 and the like
+        return list(csv.DictReader(lines, delimiter="\t" if name.endswith("tsv") else ","))
     if name.endswith(".json"):
         value: Any = json.loads(text)
         return _as_rows(value[key] if key else value, file)

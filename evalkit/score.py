@@ -74,7 +74,7 @@ def score_subset(
     problem = broken or (NEEDS_CODE if metric.runs_code and not options.allow_code else "")
     judged, results = ([], {}) if problem or not cases else judge(metric, cases, options)
     values = iter(judged)
-    final = tuple(v if v.missing or not judged else replace(v, values=next(values).values) for v in verdicts)
+    final = tuple(_ranked(v if v.missing or not judged else replace(v, values=next(values).values)) for v in verdicts)
     return SubsetResult(
         subset,
         final,
@@ -85,6 +85,18 @@ def score_subset(
         truncated=sum(v.truncated for v in verdicts),
         problem=problem,
     )
+
+
+def _ranked(verdict: Verdict) -> Verdict:
+    """The verdict with its labels in order of their scores in place of the scores themselves.
+
+    The last digits of a log-probability depend on how requests were batched; the replies keep them.
+    Verdict files are to be the same however often a run was broken off.
+    """
+    scores = verdict.detail.get("nll")
+    if scores is None:
+        return verdict
+    return replace(verdict, detail={"ranking": sorted(scores, key=lambda label: scores[label])})
 
 
 def judge(metric: Metric, cases: Sequence[Case], options: Options) -> tuple[list[Judged], dict[str, float]]:

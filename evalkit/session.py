@@ -10,6 +10,7 @@ from typing import Any
 from evalkit import aggregate
 from evalkit.configs.library import Library, open_library
 from evalkit.digest import plain
+from evalkit.engines.recorded import ENGINE as RECORDED
 from evalkit.environment import environment
 from evalkit.errors import EvalkitError
 from evalkit.manifest import Pair, RunPlan, from_manifest, to_manifest
@@ -17,6 +18,7 @@ from evalkit.plan import Planned, make_jobs, open_jobs
 from evalkit.report.summary import Summarizer, load_summarizer, reference_columns
 from evalkit.report.tables import as_csv, as_markdown, as_text
 from evalkit.runners.base import JobFailure, Outcome, Progress, Runner
+from evalkit.runners.recorded import RecordedRunner
 from evalkit.score import NEEDS_CODE, Options, SubsetResult, score_subset
 from evalkit.store import COMPLETE, INCOMPLETE, RunStore, create_run, find_unfinished, open_run
 from evalkit.table import Table, make_table, pick_rows, without_subsets
@@ -52,7 +54,8 @@ def choose_store(
     manifest = {**to_manifest(planned.plan, command), "environment": environment()}
     if reuse is not None:
         store = open_run(reuse, parent)
-        store.write_manifest({**store.manifest(), **manifest, "status": INCOMPLETE})
+        with store.locked():  # not under the hands of a command that works on it
+            store.write_manifest({**store.manifest(), **manifest, "status": INCOMPLETE})
         return store, True
     found = None if new else find_unfinished(parent, planned.plan.hash)
     return (found, True) if found else (create_run(parent, manifest), False)
@@ -63,6 +66,7 @@ def infer(planned: Planned, store: RunStore, runner: Runner, watch: Watch) -> Ou
     jobs = open_jobs(planned, store, make_jobs(planned))
     if not jobs:
         return Outcome()
+    runner = RecordedRunner(planned.tasks, planned.recorded, runner)
     outcome = runner.run(store, planned.plan, jobs, watch("inference", jobs))
     facts = {**store.manifest().get("engines", {}), **plain(outcome.facts)}
     failures = [{**plain(f.job), "cause": f.cause, "hint": f.hint, "log": f.log} for f in outcome.failures]
@@ -77,6 +81,7 @@ def score_run(
     failures: Sequence[JobFailure] = (),
     summarizer: str | None = None,
     config_dirs: Sequence[str] = (),
+    reference_column: str = "",
 ) -> Finished:
     """Score what is in the store and write verdicts, scores and report files."""
     plan = planned.plan if planned else from_manifest(store.manifest())
@@ -87,9 +92,10 @@ def score_run(
         scores += score_pair(
             store, plan, pair, task or plan.task(pair), options, causes.get((pair.model, pair.benchmark), {})
         )
-    table = make_table(scores, list(plan.models), notes_of(plan, failures))
+    engines = store.manifest().get("engines", {})
+    table = make_table(scores, list(plan.models), notes_of(plan, failures, engines))
     finished = Finished(store, tuple(scores), table, tuple(failures), "")
-    text = write_report(finished, open_library(config_dirs), summarizer)
+    text = write_report(finished, open_library(config_dirs), summarizer, reference_column)
     finished = replace(finished, text=text)
     store.write_scores({"scores": scores, "limited": plan.cut.is_cut, "complete": finished.complete})
     store.set_status(COMPLETE if finished.complete else INCOMPLETE)
@@ -103,14 +109,15 @@ def score_pair(
     model, fingerprint = plan.models[pair.model], plan.fingerprints[pair.model]
     replies = store.replies(pair.model, pair.benchmark)
     results: dict[str, SubsetResult] = {}
-    for subset in task.subsets if replies else ():
+    subsets = task.scored if replies else task.subsets
+    for subset in subsets if replies else ():
         result = score_subset(task, subset, model, fingerprint, replies, options, plan.seed)
         results[subset] = result
         store.write_verdicts(pair.model, pair.benchmark, subset, result.verdicts)
     known = dict(causes)
-    for subset in task.subsets if not replies else ():
+    for subset in subsets if not replies else ():
         known.setdefault(subset, "no answers in the store")
-    return aggregate.scores_of(pair.model, plan.benchmarks[pair.benchmark], results, task.subsets, known)
+    return aggregate.scores_of(pair.model, plan.benchmarks[pair.benchmark], results, subsets, known)
 
 
 def _causes(plan: RunPlan, planned: Planned | None, store: RunStore, failures: Sequence[JobFailure]) -> Causes:
@@ -127,15 +134,21 @@ def _causes(plan: RunPlan, planned: Planned | None, store: RunStore, failures: S
     return causes
 
 
-def notes_of(plan: RunPlan, failures: Sequence[JobFailure]) -> list[str]:
-    """What the reader of the table must know."""
-    notes = []
+def notes_of(plan: RunPlan, failures: Sequence[JobFailure], engines: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What the reader of the table must know; `engines` is what each model's engine said of itself."""
+    notes = [
+        f"{model}: transformers tokenises some texts otherwise than the checkpoint's tokenizer.json says"
+        for model, facts in engines.items()
+        if facts.get("tokenizer_matches_file") is False
+    ]
     if plan.cut.limit is not None:
         notes.append(f"limited: the first {plan.cut.limit} rows of every subset; not comparable with published scores")
     if plan.cut.sample is not None:
         notes.append(f"limited: {plan.cut.sample} random rows of every subset (seed {plan.cut.seed}); not comparable")
     if any(plan.root_of(b).is_sample for b in plan.benchmarks.values()):
         notes.append("sample data: the project's own made-up rows, not the benchmarks'; scores mean nothing elsewhere")
+    recorded = [m for m in plan.models.values() if m.engine == RECORDED]
+    notes += [f"{m.name}: outputs made elsewhere, read from {m.path}" for m in recorded]
     notes += [f"{b.name}: {b.notes}" for b in plan.benchmarks.values() if b.notes]
     said: dict[str, list[JobFailure]] = {}
     for failure in failures:
@@ -147,20 +160,22 @@ def notes_of(plan: RunPlan, failures: Sequence[JobFailure]) -> list[str]:
     return notes
 
 
-def write_report(finished: Finished, library: Library, name: str | None) -> str:
+def write_report(finished: Finished, library: Library, name: str | None, column: str = "") -> str:
     """summary.txt, .csv and .md in the run's folder; returns the text for the terminal.
 
     The files hold every subset; the terminal gets headlines and groups.
     """
     table, store = finished.table, finished.store
-    summarizer = load_summarizer(name, library) if name else Summarizer("", "", (), None)
-    full = pick_rows(table, summarizer.rows) if summarizer.rows else table
+    summarizer = load_summarizer(name, library, column) if name else Summarizer("", "", (), None)
+    full = pick_rows(table, summarizer.rows, summarizer.stand_ins) if summarizer.rows else table
     heads, cells = reference_columns(full, summarizer)
-    full = replace(full, title=summarizer.title)
+    notes = (*full.notes, summarizer.notes) if summarizer.notes else full.notes
+    full = replace(full, title=summarizer.title, notes=notes)
     store.write_report("summary.txt", as_text(full, summarizer.decimals, cells, heads))
     store.write_report("summary.md", as_markdown(full, summarizer.decimals, cells, heads))
-    store.write_report("summary.csv", as_csv(full, cells, heads))
-    short = without_subsets(full)
+    exact_heads, exact = reference_columns(full, summarizer, exact=True)
+    store.write_report("summary.csv", as_csv(full, exact, exact_heads))
+    short = full if summarizer.rows else without_subsets(full)
     heads, cells = reference_columns(short, summarizer)
     return as_text(short, summarizer.decimals, cells, heads)
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from evalkit import builders, data, fewshot, prompt, rows, template
 from evalkit.configs.check import check_templates
 from evalkit.digest import digest, file_sha256
+from evalkit.engines.recorded import ENGINE as RECORDED
 from evalkit.errors import ConfigError, DataError
 from evalkit.prompt import Exemplars
 from evalkit.rowfiles import DataRoot, Wanted, read_file
@@ -67,10 +69,26 @@ class Task:
         self._samples: dict[str, list[Sample]] = {}
         self._build_cache: dict[str, Any] = {}
 
+    def with_draws(self, draws: int) -> Task:
+        """The same task, each sample generated `draws` times; what was loaded is shared."""
+        twin = copy.copy(self)
+        twin.benchmark = replace(self.benchmark, gen=replace(self.benchmark.gen, num_samples=draws))
+        return twin
+
     @property
     def subsets(self) -> list[str]:
         """Names of the scored subsets, in config order; one for each split of a member."""
         return [prefix + m.name for m in self.benchmark.members for prefix, _ in self._splits()]
+
+    @property
+    def scored(self) -> list[str]:
+        """The subsets that can be scored. Of several splits, one may come without answers (C-Eval's test split)."""
+        if isinstance(self.benchmark.data.split, str):
+            return self.subsets
+        found = [s for s in self.subsets if any(x.gold not in (None, "") for x in self.samples(s))]
+        if not found:
+            raise DataError(f"{self.benchmark.name}: no row has a gold answer", "the data files have no answers")
+        return found
 
     def samples(self, subset: str) -> list[Sample]:
         """The scored samples of a subset, cut to what the run asks for."""
@@ -95,13 +113,32 @@ class Task:
         return prompt.render(self.benchmark, sample, self.exemplars(sample.subset), kind)
 
     def exemplar_sha256(self) -> str:
-        """Digest of the exemplar file in use; empty when the exemplars are not in a file of their own."""
-        spec = self.benchmark.shots
-        name = (spec.file or spec.turns or spec.text) if spec else ""
-        if not name:
+        """Digest of the exemplar files in use; empty when the exemplars are not in files of their own.
+
+        Where the files are those that the config declares, it is the declaration itself: the version
+        is then the same for every choice of subsets.
+        """
+        spec, files = self.benchmark.shots, self._exemplar_files()
+        if spec is None or not files:
             return ""
-        member = self.benchmark.members[0]
-        return file_sha256(data.read_exemplar_file(self._filled(name, member), self.root))
+        if all(declared == found for declared, found in files.values()):
+            return spec.sha256
+        digests = [found for _, found in files.values()]
+        return digests[0] if len(digests) == 1 else digest(digests)
+
+    def _exemplar_files(self) -> dict[str, tuple[str, str]]:
+        """File -> (declared, found) sha256, for every exemplar file of the subsets."""
+        spec = self.benchmark.shots
+        source = (spec.file or spec.turns or spec.text) if spec else ""
+        if spec is None or not source:
+            return {}
+        files: dict[str, tuple[str, str]] = {}
+        for member in self.benchmark.members:
+            name = self._filled(source, member)
+            if name not in files:
+                found = file_sha256(data.read_exemplar_file(name, self.root))
+                files[name] = (self._filled(spec.sha256, member), found)
+        return files
 
     def fingerprint(self) -> str:
         """Digest of all rows and exemplars of the benchmark."""
@@ -116,16 +153,19 @@ class Task:
             if first:
                 check_templates(self.benchmark, tuple(first[0].row)) if not self.benchmark.fields else None
                 self.render(first[0], "base")
-        self._check_exemplar_file()
+        self._check_exemplar_files()
 
-    def _check_exemplar_file(self) -> None:
-        declared = self.benchmark.shots.sha256 if self.benchmark.shots else ""
-        found = self.exemplar_sha256() if declared else ""
-        if declared and found != declared and not self.root.is_sample:
-            raise DataError(
-                f"{self.benchmark.name}: the exemplar file is not the published one (sha256 {found[:12]}…)",
-                f"fetch it again, or accept it with --set {self.benchmark.name}:shots.sha256={found}",
-            )
+    def _check_exemplar_files(self) -> None:
+        if self.root.is_sample:
+            return
+        files = self._exemplar_files()
+        for name, (declared, found) in files.items():
+            if declared and found != declared:
+                accepted = found if len(files) == 1 else "null"
+                raise DataError(
+                    f"{self.benchmark.name}: the exemplar file {name} is not the published one (sha256 {found[:12]}…)",
+                    f"fetch it again, or accept it with --set {self.benchmark.name}:shots.sha256={accepted}",
+                )
 
     def _splits(self) -> list[tuple[str, str]]:
         """(row prefix, split) of every run of a member."""
@@ -188,7 +228,8 @@ class Task:
 
 def requests_of(task: Task, sample: Sample, model: ModelSpec, fingerprint: str, seed: int = 0) -> Iterator[Request]:
     """The requests of one sample, in label order; the key decides what a resumed run skips."""
-    rendered = task.render(sample, model.kind)
+    # Outputs made elsewhere are told apart by their sample; nobody is asked a prompt.
+    rendered = Rendered(text=sample.id) if model.engine == RECORDED else task.render(sample, model.kind)
     if rendered.ppl is not None:
         for label, text in rendered.ppl.items():
             yield _keyed(Request("", sample.id, "ppl", text=text, label=label), fingerprint)

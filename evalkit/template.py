@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+import collections
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
 from jinja2 import StrictUndefined, Template, TemplateSyntaxError, Undefined, UndefinedError, meta, nodes
+from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from evalkit.errors import ConfigError
@@ -19,7 +22,17 @@ RESERVED = frozenset({"shots", "shot", "option", "subset", "split", "idx", "row"
 @lru_cache(maxsize=1)
 def environment() -> ImmutableSandboxedEnvironment:
     """The one environment: no undefined names, final newlines kept, no HTML escaping."""
-    return ImmutableSandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
+    made = ImmutableSandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
+    made.filters["regex_replace"] = regex_replace
+    return made
+
+
+def regex_replace(value: str, pattern: str, new: str) -> str:
+    """The filter `regex_replace`: every match of a Python regular expression replaced by `new`."""
+    try:
+        return re.sub(pattern, new, value)
+    except re.error as error:
+        raise ConfigError(f"malformed pattern {pattern!r}: {error}", "Python's `re` syntax") from error
 
 
 def parse(source: str) -> nodes.Template:
@@ -99,12 +112,12 @@ def _compiled(source: str) -> Template:
 
 
 @lru_cache(maxsize=4096)
-def _compiled_expression(expression: str) -> Callable[..., Any]:
+def _compiled_expression(expression: str) -> Callable[[Context], Iterator[str]]:
     try:
         compiled = environment().compile_expression(expression, undefined_to_none=False)
     except TemplateSyntaxError as error:
         raise ConfigError(f"bad expression {_short(expression)}: {error.message}", "") from error
-    return compiled
+    return compiled._template.root_render_func
 
 
 def render(source: str, values: Mapping[str, Any], what: str = "template") -> str:
@@ -120,7 +133,11 @@ def render(source: str, values: Mapping[str, Any], what: str = "template") -> st
 def evaluate(expression: str, values: Mapping[str, Any], what: str = "expression") -> Any:
     """The value of a jinja expression; ConfigError when a name is undefined or it fails."""
     try:
-        result = _compiled_expression(expression)(**values)
+        # What calling the compiled expression does, but for two copies of the globals, nine tenths of its time.
+        made = environment()
+        context = Context(made, {**made.globals, **values}, None, {})
+        collections.deque(_compiled_expression(expression)(context), maxlen=0)
+        result = context.vars["result"]
         if isinstance(result, Undefined):
             result._fail_with_undefined_error()  # the message names the missing name or item
     except UndefinedError as error:

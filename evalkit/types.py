@@ -298,7 +298,7 @@ class Verdict:
     missing: bool = False
     truncated: bool = False
     detail: Mapping[str, Any] = field(default_factory=dict)
-    """The raw output, or the score of every label."""
+    """The raw output, or the labels from the likeliest to the least likely."""
 
 
 @dataclass(frozen=True)

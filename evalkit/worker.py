@@ -37,13 +37,21 @@ PR_SET_PDEATHSIG = 1
 class Worker:
     """A loaded model and the tasks it has met."""
 
-    def __init__(self, store: RunStore, plan: RunPlan, model: str, worker_id: str, engine: Engine) -> None:
+    def __init__(
+        self,
+        store: RunStore,
+        plan: RunPlan,
+        model: str,
+        worker_id: str,
+        engine: Engine,
+        tasks: Mapping[str, Task] | None = None,
+    ) -> None:
         self.store = store
         self.plan = plan
         self.model = model
         self.id = worker_id
         self.engine = engine
-        self._tasks: dict[str, Task] = {}
+        self._tasks = dict(tasks or {})
 
     def run_job(self, job: Job, send: Send) -> None:
         """Answer the job's open requests and append the replies; tells progress and the end."""

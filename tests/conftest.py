@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+# Tiny models compute faster on one thread, and two processes with a thread a core each slow one another down.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 @pytest.fixture(scope="session")
 def shared() -> Path:

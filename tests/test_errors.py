@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
+import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -213,3 +218,47 @@ def test_json_errors_are_machine_readable(configs: Path) -> None:
     done = attempt(configs, "--models", "nope", *GSM8K, "--json")
     assert done.returncode == 2
     assert set(json.loads(done.stdout)) == {"error", "hint", "exit_code"}
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 256 kB, mounted for the test."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    options = ("mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder))
+    if os.geteuid() != 0 or subprocess.run(options, capture_output=True).returncode != 0:
+        pytest.skip("mounting a small file system needs root; test_store.py has the part that does not")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=False)
+
+
+def test_full_disk_loses_nothing_and_the_run_goes_on(configs: Path, small_disk: Path) -> None:
+    args = ("--models", "fake", "--datasets", helpers.MMLU, "gsm8k", "--data-root", "samples", "--work-dir", small_disk)
+    (small_disk / "ballast").write_bytes(b"x" * (256 * 1024 - 72_000))
+    done = helpers.run("--config-dir", configs, *args)
+    refused(done, 1, "disk is full", "same command")
+    folder = helpers.run_folder(small_disk)
+    before = helpers.reply_keys(folder)
+    (small_disk / "ballast").unlink()
+    subprocess.run(["mount", "-o", "remount,size=8m", str(small_disk)], check=True)
+    done = helpers.run("--config-dir", configs, *args)
+    assert done.returncode == 0, done.stderr
+    after = helpers.reply_keys(helpers.run_folder(small_disk))
+    assert set(before) <= set(after) and len(after) == len(set(after)) == 4 * 8 * 4 + 16
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the worker in /proc")
+def test_worker_killed_twice_is_given_up_with_its_likely_cause(configs: Path, tmp_path: Path) -> None:
+    helpers.fake_model(configs, "slow", seconds=0.2)
+    work = tmp_path / "work"
+    args = ("--config-dir", configs, "--models", "slow", "--datasets", "gsm8k", "--data-root", "samples")
+    process = helpers.start(*args, "--work-dir", work)
+    killed: set[int] = set()
+    while process.poll() is None and len(killed) < 2:
+        for pid in set(helpers.processes_of("evalkit.worker")) & set(helpers.processes_of(str(work))) - killed:
+            os.kill(pid, signal.SIGKILL)
+            killed.add(pid)
+        time.sleep(0.02)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 1 and "Traceback" not in errors
+    assert "killed (SIGKILL), most likely by the system for want of memory" in output

@@ -150,3 +150,24 @@ def test_two_commands_cannot_share_a_run(tmp_path: Path) -> None:
     assert second.returncode == 1 and "another process is working" in second.stderr
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 0, errors
+
+
+@pytest.mark.parametrize("moment", [20, 133], ids=["in ppl", "in gen"])
+def test_real_model_goes_on_after_a_kill(tmp_path: Path, tiny_model: Path, moment: int) -> None:
+    common = [
+        "--hf-path", tiny_model, *DATASETS, "--data-root", "samples", "--dtype", "float32",
+        "--set", "gsm8k_gen_17d0dc:gen.max_out_len=48", "model.batch_tokens=6000",
+    ]  # fmt: skip
+    work = tmp_path / "work"
+    process = helpers.start(*common, "--work-dir", work)
+    wait_for_replies(work, moment, timeout=120)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate(timeout=30)
+    before = helpers.reply_keys(helpers.run_folder(work))
+    done = helpers.run(*common, "--work-dir", work)
+    assert done.returncode == 0, done.stderr
+    after = helpers.reply_keys(helpers.run_folder(work))
+    assert set(before) <= set(after) and len(before) < len(after) == len(set(after)) == 4 * 8 * 4 + 16
+    assert helpers.run(*common, "--work-dir", tmp_path / "unbroken").returncode == 0
+    whole, mended = (helpers.final_files(helpers.run_folder(tmp_path / w)) for w in ("unbroken", "work"))
+    assert mended == whole

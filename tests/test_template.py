@@ -24,6 +24,12 @@ def test_literal_braces_are_refused(source: str) -> None:
     assert "braces" in caught.value.hint
 
 
+def test_regex_replace() -> None:
+    assert template.evaluate(r"a | regex_replace('\\[.*?\\]', '')", {"a": "x [y] z [w]"}) == "x  z "
+    with pytest.raises(ConfigError, match="malformed pattern"):
+        template.evaluate("a | regex_replace('(', '')", {"a": "x"})
+
+
 def test_literal_braces_can_be_written() -> None:
     assert template.render(r"\frac{{ '{{' }}1}}", {}) == r"\frac{{1}}"
 

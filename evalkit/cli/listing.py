@@ -126,7 +126,11 @@ def run_rows(parent: Path, pattern: str) -> list[dict[str, Any]]:
     for store in list_runs(parent):
         if not fnmatchcase(store.name, pattern):
             continue
-        manifest = store.manifest()
+        try:
+            manifest = store.manifest()
+        except EvalkitError as error:
+            rows.append({"run": store.name, "status": "unreadable", "models": error.message})
+            continue
         cut = {k: v for k, v in manifest.get("cut", {}).items() if v is not None and k != "seed"}
         rows.append(
             {

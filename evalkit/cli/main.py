@@ -11,7 +11,7 @@ import click
 
 import evalkit
 from evalkit.cli import listing, showing, tools
-from evalkit.cli.options import ManyGroup, data_options
+from evalkit.cli.options import ManyGroup, data_options, summary_options
 from evalkit.cli.reporting import report
 from evalkit.errors import EXIT_FAILED, EXIT_INTERRUPTED, EvalkitError
 
@@ -20,9 +20,12 @@ EPILOG = "`run.py list datasets`, `list models` and `show NAME` tell what there 
 
 @click.group(cls=ManyGroup, invoke_without_command=True, epilog=EPILOG, context_settings={"max_content_width": 110})
 @click.version_option(evalkit.__version__, prog_name="evalkit")
-@click.option("--models", multiple=True, metavar="NAME…", help="Model configs: names or globs.")
+@click.option("--models", multiple=True, metavar="NAME…", help="Model configs: names or globs; recorded:PATH.")
 @click.option(
     "--datasets", multiple=True, metavar="NAME…", help="Benchmarks: names, globs, families; NAME:SUBSET,… for a part."
+)
+@click.option(
+    "--recorded-field", default="", metavar="NAME", help="The field of `--models recorded:PATH` that holds the text."
 )
 @click.option("--hf-path", "hf_paths", multiple=True, metavar="DIR_OR_ID…", help="Checkpoints without a config.")
 @click.option(
@@ -51,7 +54,7 @@ EPILOG = "`run.py list datasets`, `list models` and `show NAME` tell what there 
 @click.option("--debug", is_flag=True, help="One process, logs and tracebacks on the terminal.")
 @click.option("--dry-run", is_flag=True, help="Show what would be run, load no model.")
 @click.option("--allow-code", is_flag=True, help="Execute generated programs (HumanEval and the like).")
-@click.option("--summarizer", metavar="NAME", help="Rows and reference numbers of the table.")
+@summary_options
 @click.option("--json", "as_json", is_flag=True, help="The result as JSON on standard output.")
 @click.pass_context
 def cli(ctx: click.Context, **options: Any) -> None:

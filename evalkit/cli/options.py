@@ -57,3 +57,25 @@ def data_options(command: F) -> F:
     ):
         command = option(command)
     return command
+
+
+def summary_options(command: F) -> F:
+    """Options of every command that prints a score table."""
+    for option in (
+        click.option("--reference-column", default="", metavar="NAME", help="The published column to compare with."),
+        click.option("--summarizer", metavar="NAME", help="Rows and reference numbers of the table."),
+    ):
+        command = option(command)
+    return command
+
+
+def check_summarizer(name: str | None, column: str, config_dirs: Sequence[str]) -> None:
+    """ConfigError for a summarizer or column that does not exist, before anything is run."""
+    from evalkit.configs.library import open_library
+    from evalkit.errors import ConfigError
+    from evalkit.report.summary import load_summarizer
+
+    if name:
+        load_summarizer(name, open_library(config_dirs), column)
+    elif column:
+        raise ConfigError("--reference-column needs a table of published numbers", "--summarizer NAME")

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from evalkit.cli.options import check_summarizer
 from evalkit.cli.reporting import report
 from evalkit.errors import EXIT_FAILED, EXIT_OK
 from evalkit.plan import Planned, RunOptions, make_plan, survey
@@ -34,6 +35,7 @@ def options_of(options: Mapping[str, Any]) -> RunOptions:
         models=options["models"],
         datasets=options["datasets"],
         hf_paths=options["hf_paths"],
+        recorded_field=options["recorded_field"],
         kind=options["kind"],
         model_options={k: v for k, v in model.items() if v is not None},
         overrides=options["overrides"],
@@ -48,6 +50,7 @@ def options_of(options: Mapping[str, Any]) -> RunOptions:
 
 def run_command(options: Mapping[str, Any]) -> int:
     """Everything behind `run.py --models … --datasets …`; returns the exit code."""
+    check_summarizer(options["summarizer"], options["reference_column"], options["config_dirs"])
     planned = make_plan(options_of(options))
     if options["dry_run"]:
         return dry_run(planned, options["as_json"])
@@ -63,7 +66,15 @@ def run_command(options: Mapping[str, Any]) -> int:
                 say(f"failed: {failure.job.model} {failure.job.benchmark} {failure.job.subset}: {failure.cause}")
             return EXIT_FAILED if outcome.failures or planned.broken else EXIT_OK
         scoring = Options(options["allow_code"], options["max_num_workers"] or 0)
-        finished = score_run(store, scoring, planned, outcome.failures, options["summarizer"], options["config_dirs"])
+        finished = score_run(
+            store,
+            scoring,
+            planned,
+            outcome.failures,
+            options["summarizer"],
+            options["config_dirs"],
+            options["reference_column"],
+        )
     click.echo(
         json.dumps(to_json(finished), ensure_ascii=False) if options["as_json"] else finished.text,
         nl=options["as_json"],
@@ -125,7 +136,7 @@ def dry_run(planned: Planned, as_json: bool) -> int:
     """What would be asked of which model."""
     rows = []
     for pair, task in planned.tasks.items():
-        works = [survey(planned, pair, subset) for subset in task.subsets]
+        works = [survey(planned, pair, subset) for subset in task.scored]
         b = task.benchmark
         rows.append(
             {

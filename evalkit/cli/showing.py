@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from evalkit.cli.options import data_options
+from evalkit.cli.options import check_summarizer, data_options, summary_options
 from evalkit.cli.reporting import report
 from evalkit.errors import EXIT_OK
 
@@ -56,9 +56,7 @@ def show(
             if as_json:
                 click.echo(json.dumps(record, ensure_ascii=False, default=str))
             else:
-                shots = handle.task.exemplars(sample.subset)
-                parts = [] if full else [shots.text, *(turn.text for turn in shots.turns)]
-                click.echo(_for_eyes(record, [p for p in parts if len(p) > FOLD], whitespace))
+                click.echo(_for_eyes(record, [] if full else _folds(handle, sample), whitespace))
 
 
 def _record(handle: Any, sample: Any, kind: str) -> dict[str, Any]:
@@ -91,6 +89,14 @@ def facts(benchmark: Any) -> str:
     return "\n".join(f"{click.style(key.ljust(10), bold=True)}{value}" for key, value in lines) + "\n"
 
 
+def _folds(handle: Any, sample: Any) -> list[str]:
+    """The exemplar parts of a prompt that are long enough to be folded, the longest first."""
+    shots = handle.task.exemplars(sample.subset)
+    joined = "\n".join(turn.text for turn in shots.turns)
+    parts = [shots.text, joined, *(turn.text for turn in shots.turns)]
+    return sorted((p for p in parts if len(joined or shots.text) > FOLD and p), key=len, reverse=True)
+
+
 def _for_eyes(record: dict[str, Any], folds: list[str], whitespace: bool) -> str:
     head = click.style(f"── {record['subset']}/{record['index']}  gold: {record['gold']!r:.100}", fg="cyan")
     parts = [head]
@@ -102,8 +108,14 @@ def _for_eyes(record: dict[str, Any], folds: list[str], whitespace: bool) -> str
 
     if "prompt" in record:
         parts.append(text(record["prompt"]))
-    for turn in record.get("messages", []):
-        parts += [click.style(f"[{turn['role']}]", fg="green"), text(turn["content"])]
+    messages = record.get("messages", [])
+    folded = [m for m in messages if m["content"] in folds or m["content"].removesuffix("\n") in folds]
+    if folded:
+        size = sum(len(m["content"]) for m in folded)
+        parts.append(f"⟨{len(folded)} exemplar turns, {size} characters; --full shows them⟩")
+    for turn in messages:
+        if turn not in folded:
+            parts += [click.style(f"[{turn['role']}]", fg="green"), text(turn["content"])]
     for label, prompt in record.get("prompts", {}).items():
         parts.append(click.style(f"[{label}]", fg="green"))
         whole = prompt if isinstance(prompt, str) else prompt["context"] + "⟦" + prompt["continuation"] + "⟧"
@@ -121,7 +133,7 @@ def _visible(text: str) -> str:
 @click.argument("run")
 @click.option("--work-dir", default="outputs", show_default=True, metavar="DIR", help="The parent of runs.")
 @click.option("--allow-code", is_flag=True, help="Execute generated programs.")
-@click.option("--summarizer", metavar="NAME", help="Rows and reference numbers of the table.")
+@summary_options
 @click.option("--config-dir", "config_dirs", multiple=True, metavar="DIR", help="Your own configs.")
 @click.option("--json", "as_json", is_flag=True, help="The result as JSON.")
 @click.pass_context
@@ -131,6 +143,7 @@ def score(
     work_dir: str,
     allow_code: bool,
     summarizer: str | None,
+    reference_column: str,
     config_dirs: tuple[str, ...],
     as_json: bool,
 ) -> None:
@@ -139,9 +152,16 @@ def score(
     from evalkit.session import refuse_incomplete, score_run, to_json
     from evalkit.store import open_run
 
+    check_summarizer(summarizer, reference_column, config_dirs)
     store = open_run(run, Path(work_dir))
     with store.locked():
-        finished = score_run(store, Options(allow_code), summarizer=summarizer, config_dirs=config_dirs)
+        finished = score_run(
+            store,
+            Options(allow_code),
+            summarizer=summarizer,
+            config_dirs=config_dirs,
+            reference_column=reference_column,
+        )
     click.echo(json.dumps(to_json(finished), ensure_ascii=False) if as_json else finished.text, nl=as_json)
     error = refuse_incomplete(finished)
     ctx.exit(report(error) if error is not None else EXIT_OK)

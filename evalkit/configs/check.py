@@ -16,7 +16,7 @@ from evalkit.prompt import uses_shots
 from evalkit.registry import did_you_mean
 from evalkit.types import Benchmark, ShotSpec, Template, TurnTemplate
 
-AVERAGES = ("mean", "weighted", "none")
+AVERAGES = ("mean", "pooled", "weighted", "none")
 
 
 def check_benchmark(benchmark: Benchmark, document: Document) -> None:

@@ -117,7 +117,7 @@ def unknown(what: str, names: Sequence[str], known: Iterable[str]) -> ConfigErro
         close = near(name, pool)
         lines.append(f"{name} (did you mean {' or '.join(close)}?)" if close else name)
     plural = "s" if len(names) > 1 else ""
-    where = "datasets" if what == "dataset" else "models"
+    where = {"dataset": "datasets", "summarizer": "summarizers"}.get(what, "models")
     return ConfigError(f"unknown {what}{plural}: {'; '.join(lines)}", f"`run.py list {where}` shows what exists")
 
 

@@ -148,7 +148,7 @@ MODEL = Keys(
 SUMMARIZER = Keys(
     {
         "title": TEXT,
-        "rows": TEXTS,
+        "rows": Items(Either((TEXT, Free(TEXT)))),
         "reference": TEXT,
         "decimals": INT,
         "notes": TEXT,

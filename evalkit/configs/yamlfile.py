@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +47,21 @@ class Document:
 
 
 def load_yaml(file: Path) -> Document:
-    """Parse `file`; ConfigError with file and line when it is not proper YAML."""
+    """Parse `file`; ConfigError with file and line when it is not proper YAML.
+
+    A family's base is read once for all its configs; a document is never changed.
+    """
+    try:
+        return _load(file, file.stat().st_mtime_ns)
+    except OSError as error:
+        raise ConfigError(f"cannot read {file}: {error}", "check the file and its permissions") from error
+
+
+@lru_cache(maxsize=1024)
+def _load(file: Path, changed: int) -> Document:
     try:
         text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise ConfigError(f"cannot read {file}: {error}", "check the file and its encoding (UTF-8)") from error
     return parse_yaml(text, file)
 

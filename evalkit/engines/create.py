@@ -17,9 +17,7 @@ def create_engine(spec: ModelSpec) -> Engine:
     Raises ConfigError for an unknown engine or option, ModelError when the model cannot be loaded.
     """
     if spec.engine not in ENGINES:
-        raise ConfigError(
-            f"unknown engine {spec.engine!r} of model {spec.name}", did_you_mean(spec.engine, ENGINES)
-        )
+        raise ConfigError(f"unknown engine {spec.engine!r} of model {spec.name}", did_you_mean(spec.engine, ENGINES))
     return ENGINES[spec.engine](spec)
 
 

@@ -63,9 +63,7 @@ class FakeEngine:
         if options.crash_on and options.crash_on in text:
             os._exit(CRASH_CODE)
         if options.fail_on and options.fail_on in text:
-            raise ModelError(
-                f"the fake engine fails on {options.fail_on!r}", "take fail_on out of its options"
-            )
+            raise ModelError(f"the fake engine fails on {options.fail_on!r}", "take fail_on out of its options")
         time.sleep(options.seconds)
         if options.error_on and options.error_on in text:
             return Reply(request.key, error=f"the fake engine has no answer to {options.error_on!r}")

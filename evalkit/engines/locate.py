@@ -11,6 +11,7 @@ from typing import Any
 
 from evalkit.digest import digest, file_sha256, weights_digest
 from evalkit.errors import ModelError
+from evalkit.hub import reachable
 from evalkit.types import Kind, ModelSpec
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
@@ -41,6 +42,8 @@ REPLY_FIELDS = (
     "attn_implementation",
 )
 """Fields of a ModelSpec that change a reply; the paths enter by the content behind them."""
+UNUSED_FILES = ("*.pth", "*.gguf", "*.onnx", "*.msgpack", "*.h5", "original/*")
+"""Copies of the weights in forms that are not loaded."""
 FAKE_ENGINE = "fake"
 CHAOS_OPTIONS = ("seconds", "crash_on", "fail_on", "error_on")
 """Options of the fake engine that decide whether it answers, never what it answers."""
@@ -83,6 +86,29 @@ def detect_kind(path: str, revision: str = "") -> Kind:
         if file.is_file() and _read_json(file).get("chat_template"):
             return "chat"
     return "base"
+
+
+def fetch_checkpoint(path: str, revision: str = "") -> None:
+    """Bring a hub checkpoint into the local cache, once, in front of all workers; nothing for a directory.
+
+    Its commit is then known, so that fingerprints do not change in mid-run. ModelError, in seconds,
+    when the hub cannot be reached.
+    """
+    if local_dir(path, revision) is not None:
+        return
+    if not reachable():
+        raise ModelError(
+            f"{path} is no local directory, it is not in the local cache, and the hub is not reached",
+            f"check the path and the network; or fetch it elsewhere: hf download {path}",
+        )
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        snapshot_download(path, revision=revision or None, ignore_patterns=list(UNUSED_FILES))
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ModelError(f"{path} cannot be fetched from the hub: {first}", "check the id and your access") from error
 
 
 def check_checkpoint(spec: ModelSpec) -> None:
@@ -229,9 +255,7 @@ def _read_json(file: Path) -> dict[str, Any]:
     try:
         value = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ModelError(
-            f"{file} is not valid JSON: {error}", "copy or download the checkpoint again"
-        ) from error
+        raise ModelError(f"{file} is not valid JSON: {error}", "copy or download the checkpoint again") from error
     if not isinstance(value, dict):
         raise ModelError(f"{file} does not hold a JSON object", "copy or download the checkpoint again")
     return value

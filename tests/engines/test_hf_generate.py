@@ -139,9 +139,7 @@ def test_chat_prompt_has_bos_once(tiny_chat_model: Path, engine_for: Any) -> Non
     tokenizer = AutoTokenizer.from_pretrained(tiny_chat_model)
     spec = ModelSpec("m", "p", "chat", system_prompt="Be brief.")
     ids = Encoder(tokenizer, spec, 512, len(tokenizer)).encode(chat("hi")).ids
-    text = (
-        "<s><|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"
-    )
+    text = "<s><|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"
     assert list(ids) == tokenizer(text, add_special_tokens=False).input_ids
     assert ids.count(tokenizer.bos_token_id) == 1
     reply = run(engine_for(tiny_chat_model, kind="chat", system_prompt="Be brief."), [chat("hi")])[0]
@@ -185,15 +183,11 @@ def test_chat_ends_at_end_tokens_and_strings(
     assert (reply.text, reply.finish, reply.n_out) == (tokenizer.decode(ids[:at]), "eos", at + 1)
 
 
-def test_chat_shows_special_tokens_that_are_no_ends_and_base_does_not(
-    tiny_chat_model: Path, engine_for: Any
-) -> None:
+def test_chat_shows_special_tokens_that_are_no_ends_and_base_does_not(tiny_chat_model: Path, engine_for: Any) -> None:
     """The head is made to prefer one special token: it is text for a chat, nothing for a base prompt."""
     engine = engine_for(tiny_chat_model, kind="chat")
     start = AutoTokenizer.from_pretrained(tiny_chat_model).convert_tokens_to_ids("<|im_start|>")
-    engine._model.lm_head.register_forward_hook(
-        lambda _m, _a, out: out.index_fill(-1, torch.tensor([start]), 1e4)
-    )
+    engine._model.lm_head.register_forward_hook(lambda _m, _a, out: out.index_fill(-1, torch.tensor([start]), 1e4))
     talk, plain = run(engine, [chat("hi", 3), gen("hi", 3)])
     assert talk.text == "<|im_start|>" * 3
     assert plain.text == ""

@@ -60,9 +60,7 @@ def test_no_config(tiny_model: Path, copy_of: Copy) -> None:
         (lambda _: b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n", "git-lfs pointer"),
     ],
 )
-def test_broken_weights(
-    content: Callable[[bytes], bytes], match: str, tiny_model: Path, copy_of: Copy
-) -> None:
+def test_broken_weights(content: Callable[[bytes], bytes], match: str, tiny_model: Path, copy_of: Copy) -> None:
     path = copy_of(tiny_model)
     file = path / "model.safetensors"
     file.write_bytes(content(file.read_bytes()))
@@ -116,9 +114,7 @@ def test_unexpected_weights_are_reported(tiny_model: Path, copy_of: Copy) -> Non
     assert load(ModelSpec("m", str(path), "base")).unexpected_keys == ("extra",)
 
 
-def test_a_tokenizer_that_differs_from_its_file_is_reported(
-    tiny_model: Path, copy_of: Copy, edit_json: Any
-) -> None:
+def test_a_tokenizer_that_differs_from_its_file_is_reported(tiny_model: Path, copy_of: Copy, edit_json: Any) -> None:
     """transformers gives the model type qwen2 its own pre-tokenizer, which splits digits."""
     path = copy_of(tiny_model)
     assert load(ModelSpec("m", str(path), "base")).tokenizer_matches_file is True

@@ -13,9 +13,7 @@ from evalkit.engines.hf.faults import explain
 from evalkit.engines.hf.memory import is_oom
 from evalkit.types import GenSettings, ModelSpec, Request
 
-CPU_TEXT = (
-    "[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory: you tried to allocate"
-)
+CPU_TEXT = "[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory: you tried to allocate"
 SHORTAGES: list[Callable[[], Exception]] = [
     lambda: torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
     lambda: RuntimeError(CPU_TEXT),
@@ -60,9 +58,7 @@ def test_batches_are_halved_until_they_fit(
 
 
 @pytest.mark.parametrize("mode", ["ppl", "gen"])
-def test_a_row_that_does_not_fit_alone_is_an_error_reply(
-    mode: str, tiny_model: Path, engine_for: Any
-) -> None:
+def test_a_row_that_does_not_fit_alone_is_an_error_reply(mode: str, tiny_model: Path, engine_for: Any) -> None:
     engine = engine_for(tiny_model)
 
     def hook(_model: Any, _args: Any, kwargs: Any) -> None:

@@ -15,18 +15,45 @@ from evalkit.errors import DataError
 from evalkit.types import Kind
 from tests import helpers
 
-BASE = """
-mmlu_ppl_ac766d cmmlu_ppl_041cbf ceval_internal_ppl_93e5ce GaokaoBench_no_subjective_gen_d21e37
-triviaqa_wiki_1shot_gen_20a989 nq_open_1shot_gen_20a989 race_ppl_abed12 winogrande_5shot_ll_252f01
-hellaswag_10shot_ppl_59c85e bbh_gen_98fba6 gsm8k_gen_17d0dc math_4shot_base_gen_db136b TheoremQA_5shot_gen_6f0af8
-deprecated_humaneval_gen_d2537e sanitized_mbpp_gen_742f0c lcbench_gen_5ff288 gpqa_ppl_6bf57a
-""".split()
-CHAT = """
-mmlu_gen_4d595a cmmlu_gen_c13365 ceval_internal_gen_2daf24 GaokaoBench_no_subjective_gen_4c31db
-triviaqa_wiki_1shot_gen_eaf81e nq_open_1shot_gen_01cf41 race_gen_69ee4f winogrande_5shot_gen_b36770
-hellaswag_10shot_gen_e42710 bbh_gen_5b92b0 gsm8k_gen_1d7fe4 math_0shot_gen_393424 TheoremQA_5shot_gen_6f0af8
-humaneval_gen_8e312c sanitized_mbpp_mdblock_gen_a447ff lcbench_gen_5ff288 gpqa_gen_4baadb IFEval_gen_3321a3
-""".split()
+BASE = [
+    "mmlu_ppl_ac766d",
+    "cmmlu_ppl_041cbf",
+    "ceval_internal_ppl_93e5ce",
+    "GaokaoBench_no_subjective_gen_d21e37",
+    "triviaqa_wiki_1shot_gen_20a989",
+    "nq_open_1shot_gen_20a989",
+    "race_ppl_abed12",
+    "winogrande_5shot_ll_252f01",
+    "hellaswag_10shot_ppl_59c85e",
+    "bbh_gen_98fba6",
+    "gsm8k_gen_17d0dc",
+    "math_4shot_base_gen_db136b",
+    "TheoremQA_5shot_gen_6f0af8",
+    "deprecated_humaneval_gen_d2537e",
+    "sanitized_mbpp_gen_742f0c",
+    "lcbench_gen_5ff288",
+    "gpqa_ppl_6bf57a",
+]
+CHAT = [
+    "mmlu_gen_4d595a",
+    "cmmlu_gen_c13365",
+    "ceval_internal_gen_2daf24",
+    "GaokaoBench_no_subjective_gen_4c31db",
+    "triviaqa_wiki_1shot_gen_eaf81e",
+    "nq_open_1shot_gen_01cf41",
+    "race_gen_69ee4f",
+    "winogrande_5shot_gen_b36770",
+    "hellaswag_10shot_gen_e42710",
+    "bbh_gen_5b92b0",
+    "gsm8k_gen_1d7fe4",
+    "math_0shot_gen_393424",
+    "TheoremQA_5shot_gen_6f0af8",
+    "humaneval_gen_8e312c",
+    "sanitized_mbpp_mdblock_gen_a447ff",
+    "lcbench_gen_5ff288",
+    "gpqa_gen_4baadb",
+    "IFEval_gen_3321a3",
+]
 COMMANDS = [("base", BASE), ("chat", CHAT)]
 COUNTS = {
     "mmlu": 14042, "cmmlu": 11582, "gsm8k": 1319, "bbh": 6511, "math": 5000, "mbpp": 257, "TheoremQA": 800,

@@ -12,7 +12,7 @@ from evalkit.metrics import Tools, make_metric
 from evalkit.types import NamedCall
 from tests.metrics.cases import case, score
 
-SCRIPT = '''
+SCRIPT = """
 import datasets
 import evaluate
 
@@ -28,7 +28,7 @@ class Shares(evaluate.Metric):
     def _compute(self, predictions, references, weight=1.0):
         pairs = list(zip(predictions, references))
         {body}
-'''
+"""
 BOTH = 'return {"same": weight * sum(p == r for p, r in pairs) / len(pairs), "n": len(pairs), "note": "x"}'
 
 
