@@ -44,6 +44,7 @@ def make_tiny(
     bytes in the weight file. A large `initializer_range` keeps the predictions far from uniform.
     """
     from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
+    from transformers.utils.logging import disable_progress_bar
 
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
@@ -70,6 +71,7 @@ def make_tiny(
     fill_random(model, seed, initializer_range)
     generation: Any = GenerationConfig  # untyped in transformers
     model.generation_config = generation(eos_token_id=end_ids, **ids)
+    disable_progress_bar()  # one shard of a megabyte
     model.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
     return directory
