@@ -74,8 +74,14 @@ def _standing_in(line: Line, row: str) -> Line:
 
 
 def without_subsets(table: Table) -> Table:
-    """Headlines and groups only."""
-    return Table(table.models, tuple(x for x in table.lines if x.level != "subset"), table.notes, table.title)
+    """Headlines and groups; of a benchmark whose headline has no number also the subsets that have one."""
+    gaps = {s.benchmark for x in table.lines if x.level == "headline" for s in x.scores if s and s.value is None}
+    kept = [
+        line
+        for line in table.lines
+        if line.level != "subset" or any(s and s.value is not None and s.benchmark in gaps for s in line.scores)
+    ]
+    return replace(table, lines=tuple(kept))
 
 
 def cell(score: Score | None, decimals: int = 2) -> str:

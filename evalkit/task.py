@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from evalkit import builders, data, fewshot, prompt, rows, template
@@ -257,31 +257,14 @@ def gen_settings(benchmark: Benchmark, model: ModelSpec, seed: int) -> GenSettin
     )
 
 
+ASKED = tuple(f.name for f in fields(Request) if f.name != "key")
+
+
 def _keyed(request: Request, fingerprint: str) -> Request:
     """The request with its key: a digest of the model and of everything the model is asked.
 
     The sample's id is part of it: two rows with one text get two replies, so that counts and
     sampled draws stay those of the rows.
     """
-    content = [
-        fingerprint,
-        request.sample_id,
-        request.mode,
-        request.text,
-        request.turns,
-        request.label,
-        request.continuation,
-        request.gen,
-        request.repeat,
-    ]
-    return Request(
-        digest(content),
-        request.sample_id,
-        request.mode,
-        request.text,
-        request.turns,
-        request.label,
-        request.continuation,
-        request.gen,
-        request.repeat,
-    )
+    content = [fingerprint, *(getattr(request, name) for name in ASKED)]
+    return replace(request, key=digest(content))

@@ -92,7 +92,7 @@ def test_nothing_is_averaged_over_a_gap(task: Task) -> None:
 
 
 def score(row: str, model: str, value: float | None, **more: Any) -> Score:
-    return Score(model, "b", "v", "ppl", row, "accuracy", value, **{"n": 5, "n_expected": 5, **more})
+    return Score(model, row[0], "v", "ppl", row, "accuracy", value, **{"n": 5, "n_expected": 5, **more})
 
 
 def test_table_cells_and_foot() -> None:
@@ -105,6 +105,8 @@ def test_table_cells_and_foot() -> None:
     assert texts == [["12.35", "failed"], ["1.00 (3/5)", "-"], ["2.00", "-"]]
     assert foot(table) == ["* y a: died", "* x b: 3 of 5 samples answered", "note"]
     assert [x.dataset for x in without_subsets(table).lines] == ["a", "b"]
+    gap = make_table([score("c", "x", None, flag="died"), score("c-1", "x", 2.0, level="subset")], ["x"])
+    assert [x.dataset for x in without_subsets(gap).lines] == ["c", "c-1"], "a subset's number is not hidden by a gap"
     picked = pick_rows(table, ["b", "nowhere", "a"])
     assert [x.dataset for x in picked.lines] == ["b", "nowhere", "a"] and picked.lines[1].scores == (None, None)
 
