@@ -37,6 +37,9 @@ EPILOG = "`run.py list datasets`, `list models` and `show NAME` tell what there 
 @click.option(
     "--gpus-per-model", "--hf-num-gpus", "gpus", type=click.IntRange(1), help="Devices of one copy of the model."
 )
+@click.option(
+    "--engine-path", type=click.Choice(["auto", "tree", "plain"]), help="Scoring: share prefixes, or plain batches."
+)
 @click.option("--max-seq-len", type=click.IntRange(2), help="Most tokens of prompt and output.")
 @click.option("--max-out-len", type=click.IntRange(1), help="Output limit where the benchmark sets none.")
 @data_options

@@ -38,7 +38,7 @@ def options_of(options: Mapping[str, Any]) -> RunOptions:
         recorded_field=options["recorded_field"],
         kind=options["kind"],
         model_options={k: v for k, v in model.items() if v is not None},
-        overrides=options["overrides"],
+        overrides=(*options["overrides"], *_engine_path(options["engine_path"])),
         data_root=options["data_root"],
         tokenizer=options["tokenizer"],
         config_dirs=options["config_dirs"],
@@ -46,6 +46,11 @@ def options_of(options: Mapping[str, Any]) -> RunOptions:
         sample=options["sample"],
         seed=options["seed"],
     )
+
+
+def _engine_path(name: str | None) -> tuple[str, ...]:
+    """The override that forces a way of scoring."""
+    return (f"model.options.engine_path={name}",) if name else ()
 
 
 def run_command(options: Mapping[str, Any]) -> int:

@@ -1,4 +1,4 @@
-"""The plain engine: any causal language model that transformers can load, exactly and simply."""
+"""The engine for any causal language model that transformers can load: shared prefixes once, or plain batches."""
 
 from __future__ import annotations
 
@@ -9,20 +9,29 @@ from typing import Any
 import torch
 import transformers
 
+from evalkit.engines.hf.check import asked_path, choose_path
 from evalkit.engines.hf.generate import Endings, generate, neutral_config
 from evalkit.engines.hf.load import load
 from evalkit.engines.hf.memory import choose_budget
 from evalkit.engines.hf.probe import pads_well
 from evalkit.engines.hf.score import score
-from evalkit.engines.hf.tokens import Encoder
+from evalkit.engines.hf.stream import stream, stream_fits
+from evalkit.engines.hf.tokens import Encoded, Encoder
+from evalkit.engines.hf.tree import score_tree
+from evalkit.engines.hf.width import pays, tree_limits
+from evalkit.errors import ConfigError
+from evalkit.registry import did_you_mean
 from evalkit.types import ModelSpec, Reply, Request
+
+GENERATION_PATHS = ("plain", "stream")
 
 
 class HFEngine:
-    """One loaded model that answers ppl, ll and gen requests with padded batches."""
+    """One loaded model that answers ppl, ll and gen requests."""
 
     def __init__(self, spec: ModelSpec) -> None:
-        """Loads the model; ModelError when that cannot be done properly."""
+        """Loads the model; ModelError when that cannot be done properly, ConfigError for a wrong option."""
+        asked = asked_path(spec)
         loaded = load(spec)
         self._spec = spec
         self._model: Any = loaded.model
@@ -32,11 +41,12 @@ class HFEngine:
         self._tokenizer_matches = loaded.tokenizer_matches_file
         self._endings = find_endings(loaded.model, loaded.tokenizer, spec)
         # transformers fills what a request leaves open from here: sampling, penalties
-        self._model.generation_config = neutral_config(
-            self._endings, loaded.tokenizer.bos_token_id, chat=False
-        )
+        self._model.generation_config = neutral_config(self._endings, loaded.tokenizer.bos_token_id, chat=False)
         self._pads_well = pads_well(self._model, self._endings.pad)
         self._budget = choose_budget(spec, self._model, loaded.device, self._pads_well)
+        self._path = choose_path(self._model, self._endings.pad, asked)
+        self._always_tree = asked == "tree"
+        self._streams, self._stream_reason = choose_stream(self._model, spec)
         vocab = self._model.get_input_embeddings().num_embeddings
         self._encoder = Encoder(loaded.tokenizer, spec, loaded.max_seq_len, vocab)
 
@@ -48,22 +58,38 @@ class HFEngine:
         encoded = [self._encoder.encode(request) for request in requests]
         scored = [item for item in encoded if item.request.mode != "gen"]
         written = [item for item in encoded if item.request.mode == "gen"]
-        yield from score(self._model, scored, self._budget.score_tokens, self._endings.pad)
-        yield from generate(
-            self._model,
-            self._tokenizer,
-            written,
-            self._endings,
-            self._budget.gen_tokens,
-            self._budget.gen_rows,
-        )
+        yield from self._score(scored)
+        yield from self._write(written)
+
+    def _write(self, items: Sequence[Encoded]) -> Iterator[Reply]:
+        """Replies to gen requests, by continuous batching where it was asked for and fits the model."""
+        budget, common = self._budget, (self._model, self._tokenizer, items, self._endings)
+        if self._streams:
+            yield from stream(*common, budget.gen_tokens, budget.gen_rows, budget.gen_rows)
+        else:
+            yield from generate(*common, budget.gen_tokens, budget.gen_rows)
+
+    def _score(self, items: Sequence[Encoded]) -> Iterator[Reply]:
+        """Replies to ppl and ll requests, by the tree where it fits the model and saves enough."""
+        path, tokens = self._path, self._budget.score_tokens
+        plain = list(items)
+        if path.attention is not None:
+            fit = [i for i in items if not i.error and (path.longest is None or len(i.ids) <= path.longest)]
+            if fit and (self._always_tree or pays(fit)):
+                limits = tree_limits(self._model, fit, tokens, self._spec.batch_tokens)
+                yield from score_tree(self._model, fit, path.attention, limits)
+                plain = [i for i in items if i.error or (path.longest is not None and len(i.ids) > path.longest)]
+        yield from score(self._model, plain, tokens, self._endings.pad)
 
     def describe(self) -> Mapping[str, Any]:
         """Facts for the manifest."""
         model = self._model
         return {
             "engine": "hf",
-            "engine_path": "plain",
+            "engine_path": self._path.name,
+            "engine_path_reason": self._path.reason,
+            "generation_path": "stream" if self._streams else "plain",
+            "generation_path_reason": self._stream_reason,
             "model_class": type(model).__name__,
             "device": str(self._device),
             "device_name": _device_name(self._device),
@@ -88,6 +114,16 @@ class HFEngine:
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+
+def choose_stream(model: Any, spec: ModelSpec) -> tuple[bool, str]:
+    """(whether to generate by continuous batching, why); off unless `generation_path: stream` asks for it."""
+    asked = spec.options.get("generation_path", "plain")
+    if asked not in GENERATION_PATHS:
+        raise ConfigError(
+            f"unknown generation_path {asked!r} of model {spec.name}", did_you_mean(str(asked), GENERATION_PATHS)
+        )
+    return stream_fits(model) if asked == "stream" else (False, "generation_path is plain")
 
 
 def find_endings(model: Any, tokenizer: Any, spec: ModelSpec) -> Endings:

@@ -59,9 +59,7 @@ def explain(error: Exception, what: str, spec: ModelSpec) -> ModelError:
         )
     if "size mismatch" in whole or "mismatched" in whole or "ignore_mismatched_sizes" in whole:
         return ModelError(f"the weights of {spec.path} do not have the shapes of its config.json", AGAIN)
-    return ModelError(
-        f"{what} of {spec.path} cannot be loaded: {said}", "the traceback is in the worker's log"
-    )
+    return ModelError(f"{what} of {spec.path} cannot be loaded: {said}", "the traceback is in the worker's log")
 
 
 def _first_line(error: Exception) -> str:

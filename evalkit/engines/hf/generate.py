@@ -61,10 +61,8 @@ def generate(
     yield from (item.failed(item.error) for item in items if item.error)
     for chat in (False, True):
         ready = [item for item in items if not item.error and bool(item.request.turns) == chat]
-        writer = _Writer(model, tokenizer, endings, chat)
-        yield from in_batches(
-            ready, _full_length, writer.answer, lambda e: [e.failed(NO_MEMORY)], tokens, rows
-        )
+        writer = Writer(model, tokenizer, endings, chat)
+        yield from in_batches(ready, full_length, writer.answer, lambda e: [e.failed(NO_MEMORY)], tokens, rows)
 
 
 def first_cut(text: str, marks: Sequence[str]) -> int:
@@ -72,19 +70,21 @@ def first_cut(text: str, marks: Sequence[str]) -> int:
     return min((at for at in (text.find(mark) for mark in marks if mark) if at >= 0), default=-1)
 
 
-def _settings(item: Encoded) -> GenSettings:
+def settings(item: Encoded) -> GenSettings:
+    """The generation settings of an encoded request."""
     if item.request.gen is None:
         raise ValueError("a generation request without settings is turned down by the encoder")
     return item.request.gen
 
 
-def _full_length(item: Encoded) -> int:
-    return len(item.ids) + _settings(item).max_out_len
+def full_length(item: Encoded) -> int:
+    """Most tokens of prompt and output together."""
+    return len(item.ids) + settings(item).max_out_len
 
 
 @dataclass(frozen=True)
-class _Writer:
-    """Answers batches that are all of one kind."""
+class Writer:
+    """Answers batches that are all of one kind; says how a row ends and what its reply is."""
 
     model: Any
     tokenizer: Any
@@ -93,16 +93,16 @@ class _Writer:
 
     def answer(self, batch: Sequence[Encoded]) -> list[Reply]:
         began = time.perf_counter()
-        stops = RowStops(self.tokenizer, [self._plan(item) for item in batch], max(len(i.ids) for i in batch))
+        stops = RowStops(self.tokenizer, [self.plan(item) for item in batch], max(len(i.ids) for i in batch))
         rows = self._tokens(batch, stops)
         seconds = (time.perf_counter() - began) / len(batch)
         return [
-            self._reply(item, row, length, seconds)
-            for item, row, length in zip(batch, rows, stops.lengths, strict=True)
+            self.reply(item, row, length, seconds) for item, row, length in zip(batch, rows, stops.lengths, strict=True)
         ]
 
-    def _plan(self, item: Encoded) -> RowPlan:
-        gen = _settings(item)
+    def plan(self, item: Encoded) -> RowPlan:
+        """What ends a row besides its end tokens."""
+        gen = settings(item)
         stops = gen.stop + self.endings.chat_strings if self.chat else gen.stop
         return RowPlan(gen.max_out_len, tuple(s for s in stops if s), self.chat)
 
@@ -115,9 +115,9 @@ class _Writer:
             ids[i, width - len(item.ids) :] = torch.tensor(item.ids)
             mask[i, width - len(item.ids) :] = 1
         config = neutral_config(self.endings, self.tokenizer.bos_token_id, self.chat)
-        config.max_new_tokens = max(_settings(item).max_out_len for item in batch)
+        config.max_new_tokens = max(settings(item).max_out_len for item in batch)
         drawn = [row_generator(item.request) for item in batch]
-        sampler = RowSampler([_settings(item) for item in batch], drawn)
+        sampler = RowSampler([settings(item) for item in batch], drawn)
         with torch.inference_mode():
             out = self.model.generate(
                 input_ids=ids.to(self.model.device),
@@ -128,9 +128,13 @@ class _Writer:
             )
         return [list(row) for row in out[:, width:].tolist()]
 
-    def _reply(self, item: Encoded, row: list[int], length: int | None, seconds: float) -> Reply:
+    def end_ids(self) -> tuple[int, ...]:
+        """Tokens that end a row."""
+        return self.endings.chat_ids if self.chat else self.endings.base_ids
+
+    def reply(self, item: Encoded, row: list[int], length: int | None, seconds: float) -> Reply:
         """Cut a row at what ends it first; what follows an end is padding."""
-        gen, ends = _settings(item), self.endings.chat_ids if self.chat else self.endings.base_ids
+        gen, ends = settings(item), self.end_ids()
         row = row[:length] if length is not None else row
         at = next((i for i, token in enumerate(row) if token in ends), -1)
         kept = row[:at] if at >= 0 else row

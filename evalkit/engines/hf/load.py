@@ -107,8 +107,7 @@ def matches_file(tokenizer: Any, spec: ModelSpec) -> bool | None:
     file = Tokenizer.from_file(str(folder / "tokenizer.json"))
     file.no_truncation()
     return all(
-        file.encode(text, add_special_tokens=False).ids
-        == tokenizer(text, add_special_tokens=False)["input_ids"]
+        file.encode(text, add_special_tokens=False).ids == tokenizer(text, add_special_tokens=False)["input_ids"]
         for text in TELLING_TEXTS
     )
 
@@ -149,9 +148,7 @@ def _check_complete(spec: ModelSpec, report: Mapping[str, Any]) -> None:
     missing = sorted(report["missing_keys"])
     if missing:
         shown = ", ".join(missing[:5]) + (", …" if len(missing) > 5 else "")
-        raise ModelError(
-            f"{len(missing)} weights are missing from {spec.path} and would be random: {shown}", AGAIN
-        )
+        raise ModelError(f"{len(missing)} weights are missing from {spec.path} and would be random: {shown}", AGAIN)
 
 
 def _with_adapter(model: Any, spec: ModelSpec) -> Any:

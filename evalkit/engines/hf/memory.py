@@ -51,9 +51,7 @@ def choose_budget(spec: ModelSpec, model: Any, device: torch.device, padding: bo
         # vectors of activations at the peak of a layer
         per_token = config.vocab_size * (item + 4) + 40 * config.hidden_size * item
         score = _clamp(free / per_token, MAX_TOKENS_GPU)
-        gen = _clamp(
-            free / (_cache_bytes(config, item) + 40 * config.hidden_size * item), 16 * MAX_TOKENS_GPU
-        )
+        gen = _clamp(free / (_cache_bytes(config, item) + 40 * config.hidden_size * item), 16 * MAX_TOKENS_GPU)
         rows = GEN_ROWS_GPU
     else:
         score = _clamp(CPU_LOGITS_BYTES / (4 * config.vocab_size), MAX_TOKENS_CPU)

@@ -109,6 +109,4 @@ class RowStops(StoppingCriteria):
 
 def decode(tokenizer: Any, ids: Sequence[int], keep_special: bool) -> str:
     """Text of the ids, spaces as they are."""
-    return str(
-        tokenizer.decode(list(ids), skip_special_tokens=not keep_special, clean_up_tokenization_spaces=False)
-    )
+    return str(tokenizer.decode(list(ids), skip_special_tokens=not keep_special, clean_up_tokenization_spaces=False))

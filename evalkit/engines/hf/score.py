@@ -83,11 +83,13 @@ def _score_batch(model: Any, pad: int, batch: Sequence[Sequence[Encoded]]) -> li
     losses = token_losses(model, [group[0].ids for group in batch], pad)
     seconds = (time.perf_counter() - began) / sum(map(len, batch))
     pairs = zip(batch, losses, strict=True)
-    return [_reply(item, loss, seconds) for group, loss in pairs for item in group]
+    return [
+        reply(item, float(loss[len(loss) - item.scored :].sum()), seconds) for group, loss in pairs for item in group
+    ]
 
 
-def _reply(item: Encoded, losses: torch.Tensor, seconds: float) -> Reply:
-    total = float(losses[len(losses) - item.scored :].sum())
+def reply(item: Encoded, total: float, seconds: float) -> Reply:
+    """The reply to a ppl or ll item whose scored tokens have `total` nats of loss."""
     nll = total / len(item.ids) if item.request.mode == "ppl" else total
     if not math.isfinite(nll):
         return item.failed(f"the negative log-likelihood is not finite ({nll})")

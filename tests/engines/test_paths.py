@@ -1,0 +1,45 @@
+"""The engine's faster ways, asked for by options, give the plain engine's replies."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evalkit.engines.hf.engine import HFEngine
+from evalkit.errors import ConfigError
+from evalkit.types import GenSettings, ModelSpec, Reply, Request
+
+SHOTS = "One day the harbour was full of boats and every boat had a name of its own. " * 4
+REQUESTS = [
+    *(Request(f"p{i}{o}", f"s/{i}", "ppl", text=f"{SHOTS}No {i * 7}: {o}", label=o) for i in range(3) for o in "ABCD"),
+    *(Request(f"l{o}", "s/9", "ll", text=SHOTS, label=o, continuation=f" the {o} boat") for o in "AB"),
+    *(Request(f"g{i}", f"s/{i}", "gen", text=f"{SHOTS}{i} and", gen=GenSettings(6 + i)) for i in range(5)),
+]  # fmt: skip
+
+
+def replies(model: Path, **options: Any) -> tuple[dict[str, Reply], dict[str, Any]]:
+    spec = ModelSpec("m", str(model), "base", dtype="float32", max_seq_len=2048, options=options)
+    engine = HFEngine(spec)
+    return {r.key: replace(r, seconds=0.0) for r in engine.run(REQUESTS)}, dict(engine.describe())
+
+
+def test_faster_paths_equal_the_plain_one(tiny_model: Path) -> None:
+    plain, facts = replies(tiny_model)
+    assert (facts["engine_path"], facts["generation_path"]) == ("plain", "plain")
+    fast, facts = replies(tiny_model, engine_path="tree", generation_path="stream")
+    assert (facts["engine_path"], facts["generation_path"]) == ("tree", "stream")
+    assert set(fast) == set(plain) == {r.key for r in REQUESTS}
+    for key, reply in plain.items():
+        if reply.nll is None:
+            assert fast[key] == reply
+        else:
+            assert fast[key].nll == pytest.approx(reply.nll, abs=1e-5)
+
+
+@pytest.mark.parametrize("option", ["engine_path", "generation_path"])
+def test_an_unknown_path_is_refused(tiny_model: Path, option: str) -> None:
+    with pytest.raises(ConfigError, match="nope"):
+        replies(tiny_model, **{option: "nope"})
