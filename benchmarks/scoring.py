@@ -1,7 +1,7 @@
 """Time of scoring one subject of a multiple-choice benchmark: prefix sharing against padded batches.
 
     python benchmarks/scoring.py --data-root ROOT [--benchmark cmmlu_ppl_041cbf] [--subject agronomy]
-        [--shots 0|5] [--questions N] [--plain-questions N] [--runs 3] [--tokenizer FOLDER]
+        --tokenizer FOLDER [--shots 0|5] [--questions N] [--plain-questions N] [--runs 3]
 
 Three ways on the same real prompts and the same random Llama (float32), interleaved, medians:
 `naive` sends padded batches of 8 full texts, label by label, as harnesses do; `plain` is evalkit's
@@ -233,7 +233,9 @@ def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data-root", required=True)
-    parser.add_argument("--tokenizer", default="../shared/tokenizers/internlm2", help="a folder or file")
+    parser.add_argument(
+        "--tokenizer", required=True, help="a folder or file; the published figures are with InternLM2's"
+    )
     parser.add_argument("--benchmark", default="cmmlu_ppl_041cbf")
     parser.add_argument("--subject", default="agronomy")
     parser.add_argument("--shots", type=int, choices=(0, 5), default=5)
