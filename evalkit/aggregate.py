@@ -103,6 +103,7 @@ class _Maker:
             stderr=self._stderr(found, weights) if averaged and self.is_primary else None,
             flag=self._flag(subsets, full),
             level=level,
+            extra={"fragile": float(fragile)} if (fragile := sum(r.fragile for r in found)) else {},
         )
 
     def _stderr(self, found: Sequence[SubsetResult], weights: Sequence[float]) -> float | None:

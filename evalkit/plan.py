@@ -17,6 +17,7 @@ from evalkit.engines.locate import check_checkpoint, detect_kind, fetch_checkpoi
 from evalkit.engines.recorded import ENGINE, PREFIX, Outputs, load_outputs, recorded_fingerprint, recorded_model
 from evalkit.errors import ConfigError, EvalkitError, ModelError
 from evalkit.manifest import HUB_ENGINES, Pair, RunPlan
+from evalkit.sharing import unique_length
 from evalkit.store import RunStore
 from evalkit.task import Cut, Task, requests_of
 from evalkit.types import Benchmark, Job, Kind, ModelSpec, Request, Sample
@@ -199,28 +200,28 @@ def _absolute(path: str | None) -> str | None:
     return path if path is None or path == "samples" else str(Path(path).expanduser().resolve())
 
 
-@dataclass(frozen=True)
-class Work:
-    """What is to be done for one subset."""
-
-    samples: int
-    requests: int
-    answered: int
-    cost: float
+def asked(planned: Planned, pair: Pair, sample: Sample) -> list[Request]:
+    """The requests of one sample of a planned pair."""
+    plan = planned.plan
+    return list(
+        requests_of(planned.tasks[pair], sample, plan.models[pair.model], plan.fingerprints[pair.model], plan.seed)
+    )
 
 
-def survey(planned: Planned, pair: Pair, subset: str, store: RunStore | None = None) -> Work:
-    """Counts of one subset; the cost is estimated from its first sample."""
-    task, model = planned.tasks[pair], planned.plan.models[pair.model]
-    samples = task.samples(subset)
-    first = list(requests_of(task, samples[0], model, planned.plan.fingerprints[pair.model], planned.plan.seed))
-    per_sample = sum(map(_cost, first))
-    return Work(len(samples), len(samples) * len(first), 0, per_sample * len(samples))
+def text_of(request: Request) -> str:
+    """All that a request gives a model to read."""
+    return "".join([request.text, request.continuation, *(turn.text for turn in request.turns)])
 
 
-def _cost(request: Request) -> float:
-    length = len(request.text) + sum(len(turn.text) for turn in request.turns)
-    return length + GEN_TOKEN_COST * (request.gen.max_out_len if request.gen else 0)
+def cost_per_sample(planned: Planned, pair: Pair, subset: str) -> float:
+    """Characters to be read for one more sample, what it shares with the others left out, and what is written.
+
+    Estimated from the first two samples.
+    """
+    first, *second = (asked(planned, pair, sample) for sample in planned.tasks[pair].samples(subset)[:2])
+    texts = [text_of(request) for request in first]
+    own = unique_length([*texts, *map(text_of, second[0])]) - unique_length(texts) if second else unique_length(texts)
+    return own + GEN_TOKEN_COST * sum(r.gen.max_out_len for r in first if r.gen)
 
 
 def make_jobs(planned: Planned) -> list[Job]:
@@ -234,11 +235,10 @@ def make_jobs(planned: Planned) -> list[Job]:
 
 
 def _slices(planned: Planned, pair: Pair, subset: str, first_id: int) -> Iterator[Job]:
-    work = survey(planned, pair, subset)
-    for number, start in enumerate(range(0, work.samples, SLICE_SAMPLES)):
-        stop = min(start + SLICE_SAMPLES, work.samples)
-        cost = work.cost * (stop - start) / work.samples
-        yield Job(first_id + number, pair.model, pair.benchmark, subset, start, stop, cost)
+    count, cost = len(planned.tasks[pair].samples(subset)), cost_per_sample(planned, pair, subset)
+    for number, start in enumerate(range(0, count, SLICE_SAMPLES)):
+        stop = min(start + SLICE_SAMPLES, count)
+        yield Job(first_id + number, pair.model, pair.benchmark, subset, start, stop, cost * (stop - start))
 
 
 def open_jobs(planned: Planned, store: RunStore, jobs: Sequence[Job]) -> list[Job]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -46,6 +47,8 @@ class SubsetResult:
     n_expected: int
     stderr: float | None
     truncated: int
+    fragile: int = 0
+    """Answers whose margin is below the engine's numeric noise."""
     problem: str = ""
     """Why there is no number, or why it must not be trusted."""
 
@@ -58,8 +61,13 @@ def score_subset(
     replies: Mapping[str, Reply],
     options: Options,
     seed: int = 0,
+    noise: float | None = None,
 ) -> SubsetResult:
-    """Judge every sample of a subset by the replies in the store."""
+    """Judge every sample of a subset by the replies in the store.
+
+    `noise` is the uncertainty of a text's total log-probability in nats, where the engine measured one
+    (half precision): verdicts then keep their margins, and those below it are counted.
+    """
     benchmark = task.benchmark
     samples = task.samples(subset)
     asked = [list(requests_of(task, sample, model, fingerprint, seed)) for sample in samples]
@@ -74,7 +82,11 @@ def score_subset(
     problem = broken or (NEEDS_CODE if metric.runs_code and not options.allow_code else "")
     judged, results = ([], {}) if problem or not cases else judge(metric, cases, options)
     values = iter(judged)
-    final = tuple(_ranked(v if v.missing or not judged else replace(v, values=next(values).values)) for v in verdicts)
+    margins = [_margin(v) for v in verdicts if noise is not None and "nll" in v.detail]
+    final = tuple(
+        _ranked(v if v.missing or not judged else replace(v, values=next(values).values), noise is not None)
+        for v in verdicts
+    )
     return SubsetResult(
         subset,
         final,
@@ -83,11 +95,24 @@ def score_subset(
         n_expected=len(verdicts),
         stderr=_stderr(judged),
         truncated=sum(v.truncated for v in verdicts),
+        fragile=sum(margin < (noise or 0.0) for margin in margins),
         problem=problem,
     )
 
 
-def _ranked(verdict: Verdict) -> Verdict:
+def _margin(verdict: Verdict) -> float:
+    """How much likelier the chosen label is than the second, in nats of whole texts.
+
+    Means (ppl) are multiplied by the tokens they are taken over: the noise of a total does not grow with them.
+    """
+    scores, tokens = verdict.detail["nll"], verdict.detail["tokens"]
+    if len(scores) < 2:
+        return math.inf
+    best, second = sorted(scores, key=lambda label: scores[label])[:2]
+    return float((scores[second] - scores[best]) * tokens[best])
+
+
+def _ranked(verdict: Verdict, with_margin: bool) -> Verdict:
     """The verdict with its labels in order of their scores in place of the scores themselves.
 
     The last digits of a log-probability depend on how requests were batched; the replies keep them.
@@ -96,7 +121,8 @@ def _ranked(verdict: Verdict) -> Verdict:
     scores = verdict.detail.get("nll")
     if scores is None:
         return verdict
-    return replace(verdict, detail={"ranking": sorted(scores, key=lambda label: scores[label])})
+    detail: dict[str, Any] = {"ranking": sorted(scores, key=lambda label: scores[label])}
+    return replace(verdict, detail={**detail, "margin": round(_margin(verdict), 4)} if with_margin else detail)
 
 
 def judge(metric: Metric, cases: Sequence[Case], options: Options) -> tuple[list[Judged], dict[str, float]]:
@@ -128,7 +154,11 @@ def _read(
     else:
         scores = {r.label: reply.nll or 0.0 for r, reply in zip(requests, answered, strict=True)}
         answer = min(scores, key=lambda label: scores[label])  # the first label wins a tie
-        detail = {"nll": scores}
+        totals = benchmark.mode == "ll"
+        detail = {
+            "nll": scores,
+            "tokens": {r.label: 1 if totals else reply.n_tokens for r, reply in zip(requests, answered, strict=True)},
+        }
     truncated = any(r.truncated for r in answered)
     verdict = Verdict(sample.id, answer, sample.gold, {}, truncated=truncated, detail=detail)
     return verdict, Case(sample.id, requests[0].repeat, answer, sample.gold, sample.row, context)

@@ -86,14 +86,15 @@ def score_run(
     """Score what is in the store and write verdicts, scores and report files."""
     plan = planned.plan if planned else from_manifest(store.manifest())
     causes = _causes(plan, planned, store, failures)
+    engines = store.manifest().get("engines", {})
     scores: list[Score] = []
     for pair in plan.pairs:
-        task = planned.tasks.get(pair) if planned else None
-        scores += score_pair(
-            store, plan, pair, task or plan.task(pair), options, causes.get((pair.model, pair.benchmark), {})
-        )
-    engines = store.manifest().get("engines", {})
-    table = make_table(scores, list(plan.models), notes_of(plan, failures, engines))
+        task = (planned.tasks.get(pair) if planned else None) or plan.task(pair)
+        known = causes.get((pair.model, pair.benchmark), {})
+        noise = engines.get(pair.model, {}).get("score_noise")
+        scores += score_pair(store, plan, pair, task, options, known, noise)
+    notes = notes_of(plan, failures, engines) + fragile_notes(scores, engines)
+    table = make_table(scores, list(plan.models), notes)
     finished = Finished(store, tuple(scores), table, tuple(failures), "")
     text = write_report(finished, open_library(config_dirs), summarizer, reference_column)
     finished = replace(finished, text=text)
@@ -103,15 +104,21 @@ def score_run(
 
 
 def score_pair(
-    store: RunStore, plan: RunPlan, pair: Pair, task: Task, options: Options, causes: Mapping[str, str]
+    store: RunStore,
+    plan: RunPlan,
+    pair: Pair,
+    task: Task,
+    options: Options,
+    causes: Mapping[str, str],
+    noise: float | None = None,
 ) -> list[Score]:
-    """Table rows of one model on one benchmark; verdicts go to the store."""
+    """Table rows of one model on one benchmark; verdicts go to the store. `noise`: see `score_subset`."""
     model, fingerprint = plan.models[pair.model], plan.fingerprints[pair.model]
     replies = store.replies(pair.model, pair.benchmark)
     results: dict[str, SubsetResult] = {}
     subsets = task.scored if replies else task.subsets
     for subset in subsets if replies else ():
-        result = score_subset(task, subset, model, fingerprint, replies, options, plan.seed)
+        result = score_subset(task, subset, model, fingerprint, replies, options, plan.seed, noise)
         results[subset] = result
         store.write_verdicts(pair.model, pair.benchmark, subset, result.verdicts)
     known = dict(causes)
@@ -158,6 +165,16 @@ def notes_of(plan: RunPlan, failures: Sequence[JobFailure], engines: Mapping[str
         log = f"; log: {group[0].log}" if group[0].log else ""
         notes.append(f"failed: {len(group)} job{'s' if len(group) > 1 else ''} of {what}{hint}{log}")
     return notes
+
+
+def fragile_notes(scores: Sequence[Score], engines: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """How many answers of each benchmark numeric noise could turn."""
+    return [
+        f"{s.model} {s.benchmark}: {s.extra['fragile']:.0f} of {s.n} answers have a margin below the numeric noise of "
+        f"{engines[s.model]['dtype']} ({engines[s.model]['score_noise']:.2g} nats, measured at load)"
+        for s in scores
+        if s.level == "headline" and "fragile" in s.extra
+    ]
 
 
 def write_report(finished: Finished, library: Library, name: str | None, column: str = "") -> str:

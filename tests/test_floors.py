@@ -19,10 +19,11 @@ PACKAGE = REPOSITORY / "evalkit"
 FLOORS = {
     "evalkit": 0, "types": 0, "errors": 0, "registry": 0, "digest": 0,
     "builders": 1, "calls": 1, "extract": 1, "fewshot": 1, "metrics": 1, "prompt": 1,
-    "quirks": 1, "rows": 1, "stats": 1, "table": 1, "template": 1,
+    "quirks": 1, "rows": 1, "sharing": 1, "stats": 1, "table": 1, "template": 1,
     "configs": 2, "data": 2, "engines": 2, "environment": 2, "hub": 2, "rowfiles": 2, "sandbox": 2, "store": 2,
     "aggregate": 3, "fetch": 3, "manifest": 3, "report": 3, "requests": 3, "score": 3, "task": 3, "worker": 3,
     "doctor": 4, "plan": 4, "runners": 4,
+    "forecast": 5,
     "__main__": 5, "api": 5, "cli": 5, "session": 5,
 }  # fmt: skip
 """Floor of each module or package directly below evalkit."""

@@ -11,6 +11,7 @@ from evalkit import stats
 from evalkit.aggregate import scores_of
 from evalkit.api import load_benchmark
 from evalkit.score import Options, SubsetResult, score_subset
+from evalkit.session import fragile_notes
 from evalkit.table import cell, foot, make_table, pick_rows, without_subsets
 from evalkit.task import Task, requests_of
 from evalkit.types import ModelSpec, Reply, Score
@@ -65,6 +66,26 @@ def test_constant_log_probabilities_are_refused(task: Task) -> None:
     assert not result.results and "same log-probability" in result.problem
     rows = scores_of("m", task.benchmark, {"anatomy": result}, ["anatomy"], {})
     assert rows[0].value is None and "same log-probability" in rows[0].flag and cell(rows[0]) == "failed"
+
+
+@pytest.mark.parametrize("noise", [None, 0.5])
+def test_answers_below_the_numeric_noise_are_counted(task: Task, noise: float | None) -> None:
+    """Margins are those of whole texts: a mean over 10 tokens that is 0.04 better is 0.4 nats better."""
+    lead = {s.id: 0.04 if i < 3 else 0.06 for i, s in enumerate(task.samples("anatomy"))}
+    found = {
+        r.key: Reply(r.key, nll=2.0 - lead[s.id] if r.label == "B" else 2.0 + ord(r.label) - ord("A"), n_tokens=10)
+        for s in task.samples("anatomy")
+        for r in requests_of(task, s, MODEL, "f")
+    }
+    judged = score_subset(task, "anatomy", MODEL, "f", found, Options(), noise=noise)
+    assert judged.fragile == (3 if noise else 0)
+    margins = [v.detail.get("margin") for v in judged.verdicts]
+    assert margins == ([0.4] * 3 + [0.6] * 5 if noise else [None] * 8)
+    rows = scores_of("m", task.benchmark, {"anatomy": judged}, ["anatomy"], {})
+    engines = {"m": {"dtype": "bfloat16", "score_noise": noise}}
+    notes = fragile_notes(rows, engines)
+    assert len(notes) == (1 if noise else 0)
+    assert all("3 of 8 answers" in note and "bfloat16" in note for note in notes)
 
 
 def result(subset: str, value: float, n: int = 10, expected: int = 10, stderr: float | None = 3.0) -> SubsetResult:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from evalkit.cli.options import check_summarizer
 from evalkit.cli.reporting import report
 from evalkit.errors import EXIT_FAILED, EXIT_OK
-from evalkit.plan import Planned, RunOptions, make_plan, survey
+from evalkit.plan import Planned, RunOptions, make_plan
 from evalkit.runners.base import Outcome, Progress, Runner
 from evalkit.runners.debug import DebugRunner
 from evalkit.runners.local import LocalRunner
@@ -21,6 +22,9 @@ from evalkit.score import Options
 from evalkit.session import choose_store, infer, refuse_incomplete, score_run, to_json
 from evalkit.store import RunStore
 from evalkit.types import Job
+
+if TYPE_CHECKING:
+    from evalkit.forecast import Forecast
 
 
 def options_of(options: Mapping[str, Any]) -> RunOptions:
@@ -58,7 +62,7 @@ def run_command(options: Mapping[str, Any]) -> int:
     check_summarizer(options["summarizer"], options["reference_column"], options["config_dirs"])
     planned = make_plan(options_of(options))
     if options["dry_run"]:
-        return dry_run(planned, options["as_json"])
+        return dry_run(planned, options["calibrate"], options["as_json"])
     say = _sayer(options["as_json"])
     store, continued = choose_store(
         planned, Path(options["work_dir"]), sys.argv, new=options["new"], reuse=options["reuse"]
@@ -106,6 +110,9 @@ def _sayer(quiet: bool) -> Any:
     return (lambda text: None) if quiet else (lambda text: click.echo(text, err=True))
 
 
+BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
+
+
 class Bars:
     """Progress bars on a terminal; silent otherwise."""
 
@@ -121,47 +128,66 @@ class Bars:
             self.bar.close()
 
     def watch(self, title: str, jobs: Sequence[Job]) -> Progress:
-        """A bar over the samples of `jobs`."""
+        """A bar over the cost of `jobs`."""
         from tqdm import tqdm
 
-        total = sum(job.stop - job.start for job in jobs)
-        self.bar = bar = tqdm(total=total, desc=title, unit="sample", disable=self.quiet, dynamic_ncols=True)
-        done: dict[int, float] = {}
+        samples = sum(job.stop - job.start for job in jobs)
+        # the bar goes by cost, so that the remaining time holds when short questions come before long outputs
+        total = sum(job.cost for job in jobs) or 1.0
+        self.bar = bar = tqdm(total=total, desc=title, bar_format=BAR, disable=self.quiet, dynamic_ncols=True)
+        done: dict[int, tuple[Job, float]] = {}
 
         def progress(job: Job, share: float) -> None:
-            done[job.id] = (job.stop - job.start) * share
-            bar.n = round(sum(done.values()))
-            bar.set_postfix_str(f"{job.model} {job.benchmark} {job.subset}", refresh=False)
+            done[job.id] = (job, share)
+            bar.n = min(total, sum(j.cost * part for j, part in done.values()))
+            count = round(sum((j.stop - j.start) * part for j, part in done.values()))
+            bar.set_postfix_str(f"{count}/{samples} {job.model} {job.benchmark} {job.subset}", refresh=False)
             bar.refresh()
 
         return progress
 
 
-def dry_run(planned: Planned, as_json: bool) -> int:
-    """What would be asked of which model."""
-    rows = []
-    for pair, task in planned.tasks.items():
-        works = [survey(planned, pair, subset) for subset in task.scored]
-        b = task.benchmark
-        rows.append(
-            {
-                "model": pair.model,
-                "dataset": b.name,
-                "version": b.hash[:6],
-                "mode": b.mode,
-                "subsets": len(works),
-                "samples": sum(w.samples for w in works),
-                "requests": sum(w.requests for w in works),
-                "characters": round(sum(w.cost for w in works)),
-            }
-        )
-    if as_json:
-        click.echo(json.dumps(rows))
-    else:
-        from tabulate import tabulate
+def dry_run(planned: Planned, calibrate: bool, as_json: bool) -> int:
+    """What would be asked of which model, and with `calibrate` how long it takes."""
+    from evalkit.forecast import calibrated, forecast
 
-        click.echo(tabulate(rows, headers="keys", tablefmt="simple"))
-        click.echo(f"plan {planned.plan.hash[:12]}; no model was loaded; characters are estimated from first rows")
+    found = forecast(planned)
+    found = list(calibrated(planned, found)) if calibrate else found
+    if as_json:
+        click.echo(json.dumps([asdict(item) for item in found]))
+    else:
+        click.echo(_forecast_table(found, calibrate))
+        said = "every model was loaded and timed on a few samples" if calibrate else "no model was loaded"
+        click.echo(f"plan {planned.plan.hash[:12]}; {said}; tokens are counted on up to 32 samples a subset")
     for name, error in planned.broken.items():
         click.echo(f"cannot be used: {name}: {error}", err=True)
     return EXIT_FAILED if planned.broken else EXIT_OK
+
+
+def _forecast_table(found: Sequence[Forecast], calibrated: bool) -> str:
+    """The forecast as text."""
+    from tabulate import tabulate
+
+    from evalkit.forecast import duration
+
+    rows = []
+    for f in found:
+        row = {
+            "model": f.model,
+            "dataset": f.dataset,
+            "version": f.version,
+            "mode": f.mode,
+            "subsets": f.subsets,
+            "samples": f.samples,
+            "requests": f.requests,
+            "tokens": _number(f.tokens),
+            "after sharing": _number(f.unique),
+            "written at most": _number(f.written),
+        }
+        more = {"time of one worker": duration(f.seconds), "memory": f"{(f.memory or 0) / 2**30:.2f} GiB"}
+        rows.append({**row, **more} if calibrated else row)
+    return tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True, stralign="right")
+
+
+def _number(value: int | None) -> str:
+    return "-" if value is None else f"{value:,}"

@@ -46,7 +46,7 @@ def test_batches_are_halved_until_they_fit(
     mode: str, error: Callable[[], Exception], tiny_model: Path, engine_for: Any
 ) -> None:
     expected = {r.key: r for r in engine_for(tiny_model).run(requests(mode))}
-    engine = engine_for(tiny_model)
+    engine = engine_for(tiny_model, options={"engine_path": "plain"})
     sizes = limit_rows(engine, 2, error)
     replies = list(engine.run(requests(mode)))
     assert sizes[:3] == [8, 4, 2]
@@ -57,9 +57,12 @@ def test_batches_are_halved_until_they_fit(
         assert reply.nll == pytest.approx(expected[reply.key].nll, abs=1e-5)
 
 
+@pytest.mark.parametrize("way", ["plain", "auto"])
 @pytest.mark.parametrize("mode", ["ppl", "gen"])
-def test_a_row_that_does_not_fit_alone_is_an_error_reply(mode: str, tiny_model: Path, engine_for: Any) -> None:
-    engine = engine_for(tiny_model)
+def test_a_row_that_does_not_fit_alone_is_an_error_reply(
+    way: str, mode: str, tiny_model: Path, engine_for: Any
+) -> None:
+    engine = engine_for(tiny_model, options={"engine_path": way})
 
     def hook(_model: Any, _args: Any, kwargs: Any) -> None:
         if kwargs["input_ids"].numel() > 20:

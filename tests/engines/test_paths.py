@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,14 +22,16 @@ REQUESTS = [
 ]  # fmt: skip
 
 
-def replies(model: Path, **options: Any) -> tuple[dict[str, Reply], dict[str, Any]]:
+def replies(
+    model: Path, requests: Sequence[Request] = REQUESTS, batch_tokens: int | None = None, **options: Any
+) -> tuple[dict[str, Reply], dict[str, Any]]:
     spec = ModelSpec("m", str(model), "base", dtype="float32", max_seq_len=2048, options=options)
-    engine = HFEngine(spec)
-    return {r.key: replace(r, seconds=0.0) for r in engine.run(REQUESTS)}, dict(engine.describe())
+    engine = HFEngine(replace(spec, batch_tokens=batch_tokens))
+    return {r.key: replace(r, seconds=0.0) for r in engine.run(requests)}, dict(engine.describe())
 
 
 def test_faster_paths_equal_the_plain_one(tiny_model: Path) -> None:
-    plain, facts = replies(tiny_model)
+    plain, facts = replies(tiny_model, engine_path="plain")
     assert (facts["engine_path"], facts["generation_path"]) == ("plain", "plain")
     fast, facts = replies(tiny_model, engine_path="tree", generation_path="stream")
     assert (facts["engine_path"], facts["generation_path"]) == ("tree", "stream")
@@ -37,6 +41,19 @@ def test_faster_paths_equal_the_plain_one(tiny_model: Path) -> None:
             assert fast[key] == reply
         else:
             assert fast[key].nll == pytest.approx(reply.nll, abs=1e-5)
+
+
+def test_order_and_batch_budget_change_no_prediction(tiny_model: Path) -> None:
+    """In float32: texts are equal, log-probabilities agree to 1e-5, and so does which option wins."""
+    first, _ = replies(tiny_model)
+    for number, tokens in enumerate((1, 300, 5000)):
+        order = random.Random(number).sample(REQUESTS, len(REQUESTS))
+        other, _ = replies(tiny_model, order, batch_tokens=tokens)
+        assert {k: r.text for k, r in other.items()} == {k: r.text for k, r in first.items()}
+        for sample in ("p0", "p1", "p2"):
+            values, expected = ([found[f"{sample}{o}"].nll for o in "ABCD"] for found in (other, first))
+            assert values == pytest.approx(expected, abs=1e-5)
+            assert values.index(min(values)) == expected.index(min(expected))
 
 
 @pytest.mark.parametrize("option", ["engine_path", "generation_path"])

@@ -7,30 +7,16 @@ from typing import Any
 
 import pytest
 import torch
-import transformers
 
 from evalkit.engines.hf.generate import Endings, generate
 from evalkit.engines.hf.prefix_attention import NAME, Part, UnfitError, attend, mark
 from evalkit.engines.hf.slots import Slots
 from evalkit.engines.hf.stream import length_limit, stream, stream_fits
-from evalkit.engines.hf.tiny import fill_random
 from evalkit.engines.hf.tokens import Encoded
 from evalkit.types import GenSettings, Request
+from tests.engines.models import GROUPED, OLD, SIZES, build
 
-SIZES: dict[str, Any] = {
-    "vocab_size": 300,
-    "hidden_size": 64,
-    "intermediate_size": 128,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "max_position_embeddings": 512,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-    "pad_token_id": 0,
-}
-GROUPED = {**SIZES, "num_key_value_heads": 2}
 SIZED = {**GROUPED, "head_dim": 16}
-OLD = {"vocab_size": 300, "bos_token_id": 1, "eos_token_id": 2}
 FITTING: dict[str, tuple[str, str, dict[str, Any]]] = {
     "llama": ("LlamaConfig", "LlamaForCausalLM", GROUPED),
     "llama eager": ("LlamaConfig", "LlamaForCausalLM", {**GROUPED, "attn_implementation": "eager"}),
@@ -65,12 +51,6 @@ UNFIT: dict[str, tuple[str, str, dict[str, Any], str]] = {
     ),
     "sinks": ("GptOssConfig", "GptOssForCausalLM", {**SIZED, "sliding_window": 100, "num_local_experts": 4}, "s_aux"),
 }
-
-
-def build(config: str, model: str, fields: dict[str, Any]) -> Any:
-    made = getattr(transformers, model)(getattr(transformers, config)(**fields)).eval()
-    fill_random(made, seed=3, scale=0.3)
-    return made
 
 
 class Words:

@@ -15,53 +15,41 @@ import transformers
 from evalkit.engines.hf import check
 from evalkit.engines.hf.check import choose_path, try_tree
 from evalkit.engines.hf.score import score
-from evalkit.engines.hf.tiny import fill_random
 from evalkit.engines.hf.tokens import Encoded
 from evalkit.engines.hf.tree import TreeLimits, group_by_ids, make_trie, score_tree
 from evalkit.engines.hf.width import pays, tree_limits
 from evalkit.errors import ConfigError, ModelError
 from evalkit.types import Reply, Request
+from tests.engines.models import GROUPED, OLD, SIZES, VOCAB, build
 
-VOCAB, CLOSE = 300, 1e-4
-SIZES = {
-    "vocab_size": VOCAB,
-    "hidden_size": 64,
-    "intermediate_size": 128,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "max_position_embeddings": 512,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-    "pad_token_id": 0,
-}
-GROUPED = {**SIZES, "num_key_value_heads": 2}
+CLOSE = 1e-4
 WINDOW = {"sliding_window": 16}
 MIXED = {**WINDOW, "head_dim": 16, "layer_types": ["sliding_attention", "full_attention"]}
-SMALL = {"vocab_size": VOCAB, "hidden_size": 64, "bos_token_id": 1, "eos_token_id": 2}
+SMALL = {**OLD, "hidden_size": 64}
 MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
-    "llama": ("LlamaForCausalLM", "LlamaConfig", GROUPED),
-    "qwen2": ("Qwen2ForCausalLM", "Qwen2Config", GROUPED),
-    "qwen3": ("Qwen3ForCausalLM", "Qwen3Config", {**GROUPED, "head_dim": 16}),
-    "mistral": ("MistralForCausalLM", "MistralConfig", {**GROUPED, **WINDOW}),
-    "mixtral": ("MixtralForCausalLM", "MixtralConfig", {**GROUPED, "num_local_experts": 4}),
-    "gemma2": ("Gemma2ForCausalLM", "Gemma2Config", {**GROUPED, **MIXED}),
-    "gemma3": ("Gemma3ForCausalLM", "Gemma3TextConfig", {**GROUPED, **MIXED}),
-    "neox": ("GPTNeoXForCausalLM", "GPTNeoXConfig", SIZES),
-    "gpt2": ("GPT2LMHeadModel", "GPT2Config", {**SMALL, "n_layer": 2, "n_head": 4, "n_positions": 512}),
-    "phi": ("PhiForCausalLM", "PhiConfig", SIZES),
-    "falcon": ("FalconForCausalLM", "FalconConfig", {**SMALL, "num_hidden_layers": 2, "num_attention_heads": 4}),
+    "llama": ("LlamaConfig", "LlamaForCausalLM", GROUPED),
+    "qwen2": ("Qwen2Config", "Qwen2ForCausalLM", GROUPED),
+    "qwen3": ("Qwen3Config", "Qwen3ForCausalLM", {**GROUPED, "head_dim": 16}),
+    "mistral": ("MistralConfig", "MistralForCausalLM", {**GROUPED, **WINDOW}),
+    "mixtral": ("MixtralConfig", "MixtralForCausalLM", {**GROUPED, "num_local_experts": 4}),
+    "gemma2": ("Gemma2Config", "Gemma2ForCausalLM", {**GROUPED, **MIXED}),
+    "gemma3": ("Gemma3TextConfig", "Gemma3ForCausalLM", {**GROUPED, **MIXED}),
+    "neox": ("GPTNeoXConfig", "GPTNeoXForCausalLM", SIZES),
+    "gpt2": ("GPT2Config", "GPT2LMHeadModel", {**SMALL, "n_layer": 2, "n_head": 4, "n_positions": 512}),
+    "phi": ("PhiConfig", "PhiForCausalLM", SIZES),
+    "falcon": ("FalconConfig", "FalconForCausalLM", {**SMALL, "num_hidden_layers": 2, "num_attention_heads": 4}),
     "opt": (
-        "OPTForCausalLM",
         "OPTConfig",
+        "OPTForCausalLM",
         {**SIZES, "ffn_dim": 128, "word_embed_proj_dim": 64},
     ),
-    "bloom": ("BloomForCausalLM", "BloomConfig", {**SMALL, "n_layer": 2, "n_head": 4}),
-    "mamba": ("MambaForCausalLM", "MambaConfig", {**SMALL, "num_hidden_layers": 2}),
-    "mpt": ("MptForCausalLM", "MptConfig", {"vocab_size": VOCAB, "d_model": 64, "n_layers": 2, "n_heads": 4}),
-    "rwkv": ("RwkvForCausalLM", "RwkvConfig", {**SMALL, "num_hidden_layers": 2}),
+    "bloom": ("BloomConfig", "BloomForCausalLM", {**SMALL, "n_layer": 2, "n_head": 4}),
+    "mamba": ("MambaConfig", "MambaForCausalLM", {**SMALL, "num_hidden_layers": 2}),
+    "mpt": ("MptConfig", "MptForCausalLM", {"vocab_size": VOCAB, "d_model": 64, "n_layers": 2, "n_heads": 4}),
+    "rwkv": ("RwkvConfig", "RwkvForCausalLM", {**SMALL, "num_hidden_layers": 2}),
     "neo": (
-        "GPTNeoForCausalLM",
         "GPTNeoConfig",
+        "GPTNeoForCausalLM",
         {**SMALL, "num_layers": 2, "num_heads": 4, "attention_types": [[["global", "local"], 1]], "window_size": 16},
     ),
 }
@@ -72,10 +60,7 @@ BY_PLAIN = ("bloom", "mamba", "rwkv", "neo", "mpt")
 @cache
 def model_of(family: str) -> Any:
     """A random model in float32; shared by the tests, none of which changes it."""
-    name, config, fields = MODELS[family]
-    model = getattr(transformers, name)(getattr(transformers, config)(**fields))
-    fill_random(model, 3, 0.3)
-    return model.eval()
+    return build(*MODELS[family])
 
 
 def item(key: str, ids: Sequence[int], scored: int, mode: Any = "ppl") -> Encoded:

@@ -24,7 +24,7 @@ from evalkit.registry import did_you_mean
 from evalkit.types import ModelSpec, Request
 
 PATHS = ("auto", "plain", "tree")
-DEFAULT_PATH = "plain"
+DEFAULT_PATH = "auto"
 FULL, SLIDING = "full_attention", "sliding_attention"
 FLOORS = {torch.float32: 2e-4, torch.float16: 6e-3, torch.bfloat16: 0.04}
 """Differences of one token's loss, in nats, that are always taken for rounding; tight, since a model
@@ -154,6 +154,18 @@ def compare(model: Any, pad: int, attention: Attention) -> tuple[float, float]:
             before = now
     floor = FLOORS.get(model.dtype, FLOORS[torch.bfloat16])
     return worst, min(max(floor, NOISE_FACTOR * noise), MOST_FLOORS * floor)
+
+
+def total_noise(model: Any, pad: int) -> float:
+    """Largest difference of a text's total loss, in nats, between a padded batch and the text alone.
+
+    Two options whose totals lie closer than this could be ranked the other way by another batch. Nothing
+    of the kind is reported in float32, where it is about 1e-5.
+    """
+    texts = trial_texts(model.get_input_embeddings().num_embeddings)
+    together = token_losses(model, texts, pad)
+    alone = [token_losses(model, [text], pad)[0] for text in texts]
+    return max(abs(float(a.sum() - b.sum())) for a, b in zip(together, alone, strict=True))
 
 
 def trial_texts(vocab: int) -> list[Ids]:

@@ -9,21 +9,21 @@ from typing import Any
 import torch
 import transformers
 
-from evalkit.engines.hf.check import asked_path, choose_path
+from evalkit.engines.hf.check import asked_path, choose_path, total_noise
 from evalkit.engines.hf.generate import Endings, generate, neutral_config
 from evalkit.engines.hf.load import load
-from evalkit.engines.hf.memory import choose_budget
+from evalkit.engines.hf.memory import choose_budget, peak_memory
 from evalkit.engines.hf.probe import pads_well
 from evalkit.engines.hf.score import score
 from evalkit.engines.hf.stream import stream, stream_fits
 from evalkit.engines.hf.tokens import Encoded, Encoder
 from evalkit.engines.hf.tree import score_tree
 from evalkit.engines.hf.width import pays, tree_limits
-from evalkit.errors import ConfigError
+from evalkit.errors import ConfigError, ModelError
 from evalkit.registry import did_you_mean
 from evalkit.types import ModelSpec, Reply, Request
 
-GENERATION_PATHS = ("plain", "stream")
+GENERATION_PATHS = ("auto", "plain", "stream")
 
 
 class HFEngine:
@@ -45,6 +45,8 @@ class HFEngine:
         self._pads_well = pads_well(self._model, self._endings.pad)
         self._budget = choose_budget(spec, self._model, loaded.device, self._pads_well)
         self._path = choose_path(self._model, self._endings.pad, asked)
+        half = self._model.dtype.itemsize < 4
+        self._noise = total_noise(self._model, self._endings.pad) if half else None
         self._always_tree = asked == "tree"
         self._streams, self._stream_reason = choose_stream(self._model, spec)
         vocab = self._model.get_input_embeddings().num_embeddings
@@ -62,10 +64,10 @@ class HFEngine:
         yield from self._write(written)
 
     def _write(self, items: Sequence[Encoded]) -> Iterator[Reply]:
-        """Replies to gen requests, by continuous batching where it was asked for and fits the model."""
+        """Replies to gen requests, by continuous batching where it fits the model."""
         budget, common = self._budget, (self._model, self._tokenizer, items, self._endings)
         if self._streams:
-            yield from stream(*common, budget.gen_tokens, budget.gen_rows, budget.gen_rows)
+            yield from stream(*common, budget.gen_tokens, budget.slots, budget.gen_rows)
         else:
             yield from generate(*common, budget.gen_tokens, budget.gen_rows)
 
@@ -94,6 +96,7 @@ class HFEngine:
             "device": str(self._device),
             "device_name": _device_name(self._device),
             "dtype": str(model.dtype).removeprefix("torch."),
+            "score_noise": self._noise,
             "attn_implementation": model.config._attn_implementation,
             "max_seq_len": self._encoder.max_seq_len,
             "vocab_size": self._encoder.vocab_size,
@@ -103,7 +106,9 @@ class HFEngine:
             "score_batch_tokens": self._budget.score_tokens,
             "gen_batch_tokens": self._budget.gen_tokens,
             "gen_batch_rows": self._budget.gen_rows,
+            "gen_slots": self._budget.slots,
             "left_padding_exact": self._pads_well,
+            "peak_memory": peak_memory(self._device),
             "torch": torch.__version__,
             "transformers": transformers.__version__,
         }
@@ -117,13 +122,22 @@ class HFEngine:
 
 
 def choose_stream(model: Any, spec: ModelSpec) -> tuple[bool, str]:
-    """(whether to generate by continuous batching, why); off unless `generation_path: stream` asks for it."""
-    asked = spec.options.get("generation_path", "plain")
+    """(whether to generate by continuous batching, why).
+
+    `generation_path` decides, and where it is not given, `engine_path: plain` rules it out too.
+    ModelError when it is asked for by name and does not fit.
+    """
+    asked = spec.options.get("generation_path", "plain" if asked_path(spec) == "plain" else "auto")
     if asked not in GENERATION_PATHS:
         raise ConfigError(
             f"unknown generation_path {asked!r} of model {spec.name}", did_you_mean(str(asked), GENERATION_PATHS)
         )
-    return stream_fits(model) if asked == "stream" else (False, "generation_path is plain")
+    if asked == "plain":
+        return False, "generation_path is plain" if "generation_path" in spec.options else "engine_path is plain"
+    fits, why = stream_fits(model)
+    if asked == "stream" and not fits:
+        raise ModelError(f"this model cannot generate by continuous batching: {why}", "use generation_path: auto")
+    return fits, why or "self-check passed"
 
 
 def find_endings(model: Any, tokenizer: Any, spec: ModelSpec) -> Endings:

@@ -15,6 +15,7 @@ T = TypeVar("T")
 MIN_TOKENS, MAX_TOKENS_CPU, MAX_TOKENS_GPU = 512, 4096, 65536
 CPU_LOGITS_BYTES = 2 << 30
 GEN_ROWS_CPU, GEN_ROWS_GPU = 8, 64
+SLOTS_CPU, SLOTS_GPU = 16, 256
 GPU_SHARE = 0.4
 OOM_TEXTS = ("out of memory", "not enough memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
@@ -28,7 +29,9 @@ class Budget:
     gen_tokens: int
     """Padded prompt and output tokens of a generation batch."""
     gen_rows: int
-    """Rows of a generation batch."""
+    """Rows of a padded generation batch."""
+    slots: int = SLOTS_CPU
+    """Rows in flight of continuous batching, which pads nothing."""
 
 
 def is_oom(error: BaseException) -> bool:
@@ -52,13 +55,13 @@ def choose_budget(spec: ModelSpec, model: Any, device: torch.device, padding: bo
         per_token = config.vocab_size * (item + 4) + 40 * config.hidden_size * item
         score = _clamp(free / per_token, MAX_TOKENS_GPU)
         gen = _clamp(free / (_cache_bytes(config, item) + 40 * config.hidden_size * item), 16 * MAX_TOKENS_GPU)
-        rows = GEN_ROWS_GPU
+        rows, slots = GEN_ROWS_GPU, SLOTS_GPU
     else:
         score = _clamp(CPU_LOGITS_BYTES / (4 * config.vocab_size), MAX_TOKENS_CPU)
-        gen, rows = 4 * MAX_TOKENS_CPU, GEN_ROWS_CPU
+        gen, rows, slots = 4 * MAX_TOKENS_CPU, GEN_ROWS_CPU, SLOTS_CPU
     if spec.batch_tokens is not None:
         score = gen = spec.batch_tokens
-    return Budget(score, gen, rows if padding else 1)
+    return Budget(score, gen, rows if padding else 1, slots)
 
 
 def in_batches(
@@ -104,6 +107,11 @@ def _attempt(answer: Callable[[Sequence[T]], list[Reply]], batch: Sequence[T]) -
         if not is_oom(error):
             raise
         return None
+
+
+def peak_memory(device: torch.device) -> int | None:
+    """Most bytes that tensors on this CUDA device have taken; None on others."""
+    return int(torch.cuda.max_memory_allocated(device)) if device.type == "cuda" else None
 
 
 def _free_memory() -> None:

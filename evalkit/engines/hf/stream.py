@@ -20,7 +20,8 @@ from evalkit.engines.hf.memory import is_oom
 from evalkit.engines.hf.prefix_attention import UnfitError
 from evalkit.engines.hf.sampling import RowStops, draw, row_generator
 from evalkit.engines.hf.slots import Slots, rounded
-from evalkit.engines.hf.tokens import Encoded, common_prefix
+from evalkit.engines.hf.tokens import Encoded
+from evalkit.sharing import shared_length
 from evalkit.types import Reply
 
 NO_LIMIT = 1 << 60
@@ -78,7 +79,7 @@ def families(items: Sequence[Encoded], rows: int) -> list[list[Encoded]]:
     queue = sorted(items, key=lambda item: item.ids)
     if len(queue) < 2:
         return [queue] if queue else []
-    shared = common_prefix(queue[0].ids, queue[-1].ids)
+    shared = shared_length(queue[0].ids, queue[-1].ids)
     branches: list[list[Encoded]] = []
     for item in queue:
         if branches and branches[-1][0].ids[: shared + 1] == item.ids[: shared + 1]:
@@ -92,7 +93,7 @@ def families(items: Sequence[Encoded], rows: int) -> list[list[Encoded]]:
 
 def _saved(branch: Sequence[Encoded], shared: int) -> int:
     """Prompt tokens that a sorted branch would not compute with a prefix of its own."""
-    return (common_prefix(branch[0].ids, branch[-1].ids) - shared) * (len(branch) - 1)
+    return (shared_length(branch[0].ids, branch[-1].ids) - shared) * (len(branch) - 1)
 
 
 def waves(items: Sequence[Encoded], tokens: int, rows: int) -> list[list[Encoded]]:
@@ -115,7 +116,7 @@ def waves(items: Sequence[Encoded], tokens: int, rows: int) -> list[list[Encoded
 def prefix_length(items: Sequence[Encoded]) -> int:
     """Tokens that all prompts begin with; each keeps at least one of its own."""
     prompts = [item.ids for item in items]
-    return min(common_prefix(min(prompts), max(prompts)), min(map(len, prompts)) - 1)
+    return min(shared_length(min(prompts), max(prompts)), min(map(len, prompts)) - 1)
 
 
 class _Run:

@@ -9,6 +9,7 @@ from typing import Any
 from jinja2 import TemplateError
 
 from evalkit.errors import ModelError
+from evalkit.sharing import shared_length
 from evalkit.types import ModelSpec, Reply, Request, Turn
 
 
@@ -66,7 +67,7 @@ class Encoder:
     def _ll(self, request: Request) -> Encoded:
         context = self._tokens(request.text)
         full = self._tokens(request.text + request.continuation)
-        shared = common_prefix(context, full)
+        shared = shared_length(context, full)
         ids, truncated = self._cut(full, self.max_seq_len)
         own, error = len(full) - shared, ""
         if own == 0:
@@ -110,16 +111,6 @@ class Encoder:
         if bos is not None and ids[0] == bos:
             return (ids[0], *ids[len(ids) - limit + 1 :]), True
         return tuple(ids[len(ids) - limit :]), True
-
-
-def common_prefix(first: Sequence[int], second: Sequence[int]) -> int:
-    """Length of the longest common prefix."""
-    length = 0
-    for a, b in zip(first, second, strict=False):
-        if a != b:
-            break
-        length += 1
-    return length
 
 
 def with_system(turns: Sequence[Turn], system_prompt: str) -> tuple[Turn, ...]:

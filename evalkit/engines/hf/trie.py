@@ -10,6 +10,8 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from evalkit.sharing import shared_length
+
 NOBODY = -1
 Ids = tuple[int, ...]
 
@@ -96,20 +98,8 @@ def build_trie(sequences: Sequence[Ids], needs: Sequence[int]) -> Trie:
     if not all(keys) or len(set(keys)) < len(keys):
         raise ValueError("sequences of a trie must be distinct and not empty")
     order = sorted(range(len(sequences)), key=keys.__getitem__)
-    split = _Splitter(tuple(sequences[i] for i in order), tuple(keys[i] for i in order))
+    split = _Splitter(tuple(sequences[i] for i in order))
     return _finish(tuple(sequences), split.nodes(), needs, order)
-
-
-def shared_length(first: bytes, second: bytes, known: int, most: int) -> int:
-    """Tokens (4 bytes each) that two keys share, by halving; `known` of them are known to be shared."""
-    low, high = known, most
-    while low < high:
-        middle = (low + high + 1) // 2
-        if first[4 * low : 4 * middle] == second[4 * low : 4 * middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low
 
 
 @dataclass(frozen=True)
@@ -117,7 +107,6 @@ class _Splitter:
     """Splits sorted sequences into ranges, each a node."""
 
     sequences: tuple[Ids, ...]
-    keys: tuple[bytes, ...]
 
     def nodes(self) -> list[_Range]:
         """All ranges in preorder; a loop, since texts can be nested deeper than Python recurses."""
@@ -143,8 +132,7 @@ class _Splitter:
 
     def _stop(self, first: int, last: int, depth: int) -> int:
         """Where sorted sequences part: there where the first and the last of them do."""
-        most = min(len(self.sequences[first]), len(self.sequences[last]))
-        return shared_length(self.keys[first], self.keys[last], depth, most)
+        return shared_length(self.sequences[first], self.sequences[last], depth)
 
 
 def _finish(sequences: tuple[Ids, ...], parts: Sequence[_Range], needs: Sequence[int], order: Sequence[int]) -> Trie:
