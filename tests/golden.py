@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +15,6 @@ def golden_lines(shared: Path, config: str) -> list[dict[str, Any]]:
     """The reference's renderings of one config."""
     text = (shared / "golden" / f"{config}.jsonl").read_text(encoding="utf-8")
     return [json.loads(line) for line in text.splitlines()]
-
-
-def vectors(shared: Path, name: str, configs: str = "") -> Iterator[dict[str, Any]]:
-    """Lines of `protocols/vectors/<name>.jsonl` whose config begins with `configs`."""
-    text = (shared / "protocols" / "vectors" / f"{name}.jsonl").read_text(encoding="utf-8")
-    for line in text.splitlines():
-        vector = json.loads(line)
-        if str(vector.get("config", "")).startswith(configs):
-            yield vector
 
 
 def check_golden(

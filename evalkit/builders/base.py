@@ -14,11 +14,17 @@ class TextTokenizer(Protocol):
     """What a builder needs of a tokenizer: plain text to ids and back, no special tokens."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The name of the directory or file it was read from."""
+        ...
 
-    def encode(self, text: str) -> list[int]: ...
+    def encode(self, text: str) -> list[int]:
+        """Token ids of `text`, without BOS or EOS."""
+        ...
 
-    def decode(self, ids: Sequence[int]) -> str: ...
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of the ids; leading spaces and newlines stay."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,8 @@ class FakeOptions:
 
     seconds: float = 0.0
     """Sleep a request, in seconds."""
+    gen_seconds: float | None = None
+    """Sleep a gen request; default: `seconds`."""
     crash_on: str = ""
     """The process ends at once, as if killed, at a request that contains this."""
     fail_on: str = ""
@@ -64,14 +66,18 @@ class FakeEngine:
             os._exit(CRASH_CODE)
         if options.fail_on and options.fail_on in text:
             raise ModelError(f"the fake engine fails on {options.fail_on!r}", "take fail_on out of its options")
-        time.sleep(options.seconds)
+        time.sleep(self._seconds(request))
         if options.error_on and options.error_on in text:
             return Reply(request.key, error=f"the fake engine has no answer to {options.error_on!r}")
         return self._reply(request, text)
 
+    def _seconds(self, request: Request) -> float:
+        longer = self._options.gen_seconds
+        return self._options.seconds if request.mode != "gen" or longer is None else longer
+
     def _reply(self, request: Request, text: str) -> Reply:
         mark = digest([self._spec.path, self._spec.kind, text, request.label, request.gen, request.repeat])
-        n_tokens, seconds = len(text.split()), self._options.seconds
+        n_tokens, seconds = len(text.split()), self._seconds(request)
         if request.mode != "gen":
             nll = int(mark[:8], 16) / 16**8 * 5
             return Reply(request.key, nll=nll, n_tokens=n_tokens, seconds=seconds)

@@ -10,31 +10,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from evalkit.builders import TextTokenizer as BuilderTokenizer
 from evalkit.digest import file_sha256
 from evalkit.errors import DataError
 
 HINT = "give a checkpoint directory, a tokenizer.json, or a SentencePiece tokenizer.model"
 
 
-class TextTokenizer(Protocol):
-    """Encodes and decodes text, special tokens left out."""
-
-    @property
-    def name(self) -> str:
-        """The name of the directory or file it was read from."""
-        ...
+class TextTokenizer(BuilderTokenizer, Protocol):
+    """Encodes and decodes text, special tokens left out; known by its files."""
 
     @property
     def fingerprint(self) -> str:
         """Digest of the files that decide the ids."""
-        ...
-
-    def encode(self, text: str) -> list[int]:
-        """Token ids of `text`, without BOS or EOS."""
-        ...
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """Text of the ids; leading spaces and newlines stay."""
         ...
 
 

@@ -37,36 +37,20 @@ def edit_json() -> Callable[..., None]:
 @pytest.fixture(scope="session")
 def families(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Random checkpoints by family, all with the tokenizer of `tiny_model`."""
-    from transformers import (
-        AutoTokenizer,
-        GPTNeoXConfig,
-        GPTNeoXForCausalLM,
-        MistralConfig,
-        MistralForCausalLM,
-    )
+    from transformers import AutoTokenizer
 
-    from evalkit.engines.hf.tiny import fill_random
+    from tests.engines.models import SIZES, build
 
     folder = tmp_path_factory.mktemp("families")
     tokenizer = AutoTokenizer.from_pretrained(tiny_model)
-    sizes = {
-        "vocab_size": len(tokenizer),
-        "hidden_size": 64,
-        "intermediate_size": 128,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "max_position_embeddings": 512,
-        "bos_token_id": 1,
-        "eos_token_id": 2,
-    }
+    sizes = {**SIZES, "vocab_size": len(tokenizer)}
     models = {
-        "neox": GPTNeoXForCausalLM(GPTNeoXConfig(**sizes)),
-        "mistral": MistralForCausalLM(MistralConfig(**sizes, num_key_value_heads=2, sliding_window=16)),
+        "neox": ("GPTNeoXConfig", "GPTNeoXForCausalLM", sizes),
+        "mistral": ("MistralConfig", "MistralForCausalLM", {**sizes, "num_key_value_heads": 2, "sliding_window": 16}),
     }
     out = {"llama": tiny_model}
-    for name, model in models.items():
-        fill_random(model, seed=3, scale=0.3)
-        model.save_pretrained(folder / name)
+    for name, classes in models.items():
+        build(*classes).save_pretrained(folder / name)
         tokenizer.save_pretrained(folder / name)
         out[name] = folder / name
     out["no_bos"] = Path(shutil.copytree(tiny_model, folder / "no_bos"))

@@ -10,7 +10,7 @@ from typing import Any
 from evalkit.api import BenchmarkHandle
 from evalkit.calls import parse_calls
 from evalkit.extract import extract
-from tests.golden import vectors
+from tests.vectors import vectors
 
 
 def write_rows(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -19,7 +19,8 @@ from evalkit.errors import ConfigError, DataError
 from evalkit.extract import STEPS, check_steps
 from evalkit.score import SubsetResult
 from evalkit.types import NamedCall
-from tests.golden import check_golden, golden_lines, vectors
+from tests.golden import check_golden, golden_lines
+from tests.vectors import vectors
 
 BASE, CHAT = "bbh_gen_98fba6", "bbh_gen_5b92b0"
 CONFIGS = (BASE, CHAT)

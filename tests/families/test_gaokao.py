@@ -15,7 +15,8 @@ from evalkit.aggregate import scores_of
 from evalkit.api import BenchmarkHandle, load_benchmark
 from evalkit.errors import ConfigError
 from evalkit.score import SubsetResult
-from tests.golden import check_golden, golden_lines, vectors
+from tests.golden import check_golden, golden_lines
+from tests.vectors import vectors
 
 BASE, CHAT = "GaokaoBench_no_subjective_gen_d21e37", "GaokaoBench_no_subjective_gen_4c31db"
 CONFIGS = (BASE, CHAT)

@@ -22,7 +22,8 @@ from evalkit.metrics.ifeval.score import follows, variants
 from evalkit.metrics.ifeval.sentences import sentences, words
 from evalkit.score import SubsetResult
 from evalkit.types import NamedCall
-from tests.golden import check_line, golden_lines, vectors
+from tests.golden import check_line, golden_lines
+from tests.vectors import vectors
 
 CONFIG = "IFEval_gen_3321a3"
 RESULTS = [

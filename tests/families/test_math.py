@@ -18,7 +18,8 @@ from evalkit.extract.boxed import boxed_answer, normalised
 from evalkit.metrics.equivalence import LONGEST, equivalent, stripped
 from evalkit.score import SubsetResult
 from evalkit.types import NamedCall, Sample
-from tests.golden import check_line, golden_lines, vectors
+from tests.golden import check_line, golden_lines
+from tests.vectors import vectors
 
 BASE, CHAT = "math_4shot_base_gen_db136b", "math_0shot_gen_393424"
 CONFIGS = (BASE, CHAT)

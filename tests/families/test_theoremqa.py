@@ -18,7 +18,8 @@ from evalkit.extract.latex import LatexProcess, evaluated, number
 from evalkit.extract.latex_child import MATHEMATICS, NOTHING, NoValueError, value_of
 from evalkit.extract.theorem import without_units
 from evalkit.metrics.theorem import matches
-from tests.golden import check_golden, golden_lines, vectors
+from tests.golden import check_golden, golden_lines
+from tests.vectors import vectors
 
 CONFIG = "TheoremQA_5shot_gen_6f0af8"
 TOTAL = 800
