@@ -110,3 +110,25 @@ def texts() -> list[str]:
         "naïve 😀 emoji",
         "The",
     ]
+
+
+@pytest.fixture(scope="session")
+def small_pieces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SentencePiece model of InternLM2's kind with 700 pieces."""
+    from evalkit.engines.hf.tiny import generated_corpus
+    from tests.engines.internlm_layout import train_pieces
+
+    lines = [*generated_corpus(seed=1, lines=400), "def f(x):\n\treturn x  # y", "a  b   c    d"]
+    return train_pieces(tmp_path_factory.mktemp("pieces"), lines, 700)
+
+
+@pytest.fixture
+def internlm(tmp_path: Path, small_pieces: Path) -> Callable[..., Any]:
+    """Writes an InternLM2 checkpoint of a layout; gives its folder and its weights in float32."""
+    from tests.engines.internlm_layout import Layout, write_checkpoint
+
+    def write(layout: Layout, weights: Any = None) -> tuple[Path, dict[str, Any]]:
+        folder = tmp_path / f"internlm-{len(list(tmp_path.iterdir()))}"
+        return folder, write_checkpoint(folder, layout, small_pieces, weights)
+
+    return write

@@ -57,7 +57,7 @@ def explain(error: Exception, what: str, spec: ModelSpec) -> ModelError:
             f"transformers does not know the architecture of {spec.path}: {said}",
             "update transformers, or set trust_remote_code: true if the checkpoint brings its own code",
         )
-    if "size mismatch" in whole or "mismatched" in whole or "ignore_mismatched_sizes" in whole:
+    if any(part in whole for part in ("size mismatch", "mismatched", "conversion of the weights")):
         return ModelError(f"the weights of {spec.path} do not have the shapes of its config.json", AGAIN)
     return ModelError(f"{what} of {spec.path} cannot be loaded: {said}", "the traceback is in the worker's log")
 

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig
 
 from evalkit.engines.hf.device import pick_device, pick_dtype
 from evalkit.engines.hf.faults import AGAIN, loading
-from evalkit.engines.hf.native import NATIVE
+from evalkit.engines.hf.native import find_family
 from evalkit.engines.hf.probe import check_finite
 from evalkit.engines.locate import check_checkpoint, local_dir
 from evalkit.errors import ModelError
@@ -60,7 +60,7 @@ def load(spec: ModelSpec) -> Loaded:
     arguments = _arguments(spec, device)
     with loading("config.json", spec):
         raw, _ = PreTrainedConfig.get_config_dict(spec.path, revision=spec.revision or None)
-    family = NATIVE.get(str(raw.get("model_type", "")))
+    family = find_family(raw, spec.path)
     with loading("the tokenizer", spec):
         tokenizer = family.load_tokenizer(spec) if family else load_tokenizer(spec)
     with loading("the model", spec):

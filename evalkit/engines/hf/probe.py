@@ -14,7 +14,20 @@ TOLERANCE_FLOAT32, TOLERANCE_HALF = 0.01, 0.2
 
 
 def check_finite(model: Any, path: str) -> None:
-    """One tiny forward pass; ModelError when it fails or gives anything but finite numbers."""
+    """The weights and one tiny forward pass; ModelError when they hold anything but finite numbers.
+
+    The weights are looked at by themselves, since fused attention kernels turn a query that is NaN
+    into finite outputs: torch's on the CPU read it as a row that sees nothing.
+    """
+    broken = [name for name, tensor in model.named_parameters() if not _is_finite(tensor)]
+    broken += [name for name, tensor in model.named_buffers() if _has_nan(tensor)]
+    if broken:
+        shown = ", ".join(broken[:5]) + (", …" if len(broken) > 5 else "")
+        raise ModelError(
+            f"{len(broken)} tensors of {path} are not finite: {shown}",
+            "a dtype with too small a range does that (try bfloat16 or float32), else the weights are broken, "
+            "or the model's code does not work with this version of transformers",
+        )
     logits = _forward(model, path)
     if not bool(torch.isfinite(logits).all()):
         raise ModelError(
@@ -22,6 +35,19 @@ def check_finite(model: Any, path: str) -> None:
             "try dtype: float32 or bfloat16; if that does not help, the weights are broken or the "
             "model's code does not work with this version of transformers",
         )
+
+
+def _is_finite(tensor: torch.Tensor) -> bool:
+    """Whether a floating tensor holds finite numbers only; quantized and empty ones pass."""
+    if not tensor.is_floating_point() or tensor.numel() == 0 or tensor.is_meta or tensor.element_size() < 2:
+        return True
+    least, most = tensor.detach().aminmax()
+    return bool(torch.isfinite(least) & torch.isfinite(most))
+
+
+def _has_nan(tensor: torch.Tensor) -> bool:
+    """Whether a buffer holds NaN; an infinite number may be a mask."""
+    return tensor.is_floating_point() and not tensor.is_meta and bool(torch.isnan(tensor).any())
 
 
 def pads_well(model: Any, pad: int) -> bool:
