@@ -118,7 +118,7 @@ class InternLMForCausalLM(LlamaForCausalLM):  # type: ignore[misc]
     """InternLM 1, whose weights are named as Llama's."""
 
     config_class = InternLMConfig
-    _keys_to_ignore_on_load_unexpected: ClassVar[list[str]] = [r"rotary_emb\.inv_freq$"]
+    _keys_to_ignore_on_load_unexpected: ClassVar[list[str]] = [r"rotary_emb\.inv_freq$"]  # type: ignore[misc]
 
     def __init__(self, config: InternLMConfig) -> None:
         super().__init__(config)
