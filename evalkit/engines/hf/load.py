@@ -11,6 +11,7 @@ import torch
 from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig
 
+from evalkit.engines.hf.adapter import add_adapter
 from evalkit.engines.hf.device import pick_device, pick_dtype
 from evalkit.engines.hf.faults import AGAIN, loading
 from evalkit.engines.hf.native import find_family
@@ -67,7 +68,8 @@ def load(spec: ModelSpec) -> Loaded:
         model, report = family.load_model(spec, arguments) if family else load_model(spec, arguments)
     _check_complete(spec, report)
     with loading("the model", spec):
-        model = _with_adapter(model, spec)
+        if spec.peft_path:
+            add_adapter(model, spec)
         model = model if spec.gpus > 1 else model.to(device)
     model.eval()
     check_finite(model, spec.path)
@@ -149,10 +151,3 @@ def _check_complete(spec: ModelSpec, report: Mapping[str, Any]) -> None:
     if missing:
         shown = ", ".join(missing[:5]) + (", …" if len(missing) > 5 else "")
         raise ModelError(f"{len(missing)} weights are missing from {spec.path} and would be random: {shown}", AGAIN)
-
-
-def _with_adapter(model: Any, spec: ModelSpec) -> Any:
-    """The model with its PEFT adapter, where the spec names one."""
-    if spec.peft_path:
-        model.load_adapter(spec.peft_path)
-    return model
