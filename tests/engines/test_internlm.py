@@ -118,6 +118,19 @@ def test_left_padding_does_not_change_generation_beyond_the_window(internlm: Wri
         assert alone[0, len(row) :].tolist() == new
 
 
+def test_spread_over_places(internlm: Write, tmp_path: Path) -> None:
+    """By device_map; without several GPUs a disk is the second place."""
+    pytest.importorskip("accelerate", reason="accelerate is not installed")
+    layout = Layout(bias=True, shards=3)
+    path, weights = internlm(layout)
+    places = {"model.embed_tokens": "cpu", "model.layers.0": "cpu", "model.rotary_emb": "cpu", "model.norm": "cpu"}
+    spread = {"device_map": {**places, "model.layers.1": "disk", "lm_head": "disk"}, "offload_folder": str(tmp_path)}
+    model, report = load_internlm(spec_of(path), {"dtype": torch.float32, **spread})
+    assert not report["missing_keys"] and not report["unexpected_keys"]
+    ids = token_ids(20)
+    assert worst(logits_of(model, ids), reference_logits(weights, layout, ids)) <= TOLERANCE
+
+
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_half_precision_and_auto(dtype: str, internlm: Write) -> None:
     kind = getattr(torch, dtype)
@@ -242,6 +255,16 @@ def test_shared_prefixes_and_streaming_fit(internlm: Write, engine_for: Callable
         assert not a[key].error and a[key].text == b[key].text
         if a[key].nll is not None:
             assert abs(a[key].nll - b[key].nll) < 1e-5
+
+
+def test_the_end_of_a_turn_is_known_from_the_template(internlm: Write, engine_for: Callable[..., Any]) -> None:
+    """Also where the generation config does not name it."""
+    path, _ = internlm(Layout(chat=True))
+    for content in ({"eos_token_id": [2, 698]}, {"eos_token_id": 2}):
+        (path / "generation_config.json").write_text(json.dumps(content))
+        endings = engine_for(path, kind="chat")._endings
+        assert set(endings.chat_ids) == {2, 698} and "<|im_end|>" in endings.chat_strings
+    assert endings.base_ids == (2,)
 
 
 def test_internlm3_is_left_to_transformers(tiny_model: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from evalkit.engines.hf.memory import choose_budget, peak_memory
 from evalkit.engines.hf.probe import pads_well
 from evalkit.engines.hf.score import score
 from evalkit.engines.hf.stream import stream, stream_fits
-from evalkit.engines.hf.tokens import Encoded, Encoder
+from evalkit.engines.hf.tokens import Encoded, Encoder, turn_end
 from evalkit.engines.hf.tree import score_tree
 from evalkit.engines.hf.width import pays, tree_limits
 from evalkit.errors import ConfigError, ModelError
@@ -141,14 +141,15 @@ def choose_stream(model: Any, spec: ModelSpec) -> tuple[bool, str]:
 
 
 def find_endings(model: Any, tokenizer: Any, spec: ModelSpec) -> Endings:
-    """End tokens and strings: the tokenizer's, the checkpoint's generation config's, the spec's."""
+    """End tokens and strings: the tokenizer's, its chat template's, the generation config's, the spec's."""
     stated = model.generation_config.eos_token_id
     ids = [stated] if isinstance(stated, int) else list(stated or [])
     if tokenizer.eos_token_id is not None:
         ids.append(tokenizer.eos_token_id)
     base = tuple(dict.fromkeys(ids))
-    special = tokenizer.get_added_vocab()
-    chat = tuple(dict.fromkeys([*base, *(special[s] for s in spec.end_strings if s in special)]))
+    special, end = tokenizer.get_added_vocab(), turn_end(tokenizer)
+    ids += [] if end is None else [end]
+    chat = tuple(dict.fromkeys([*ids, *(special[s] for s in spec.end_strings if s in special)]))
     # an ordinary token ends by its id only: its text may be part of another token
     marked = {*special.values(), *tokenizer.all_special_ids}
     strings = [tokenizer.decode([i], skip_special_tokens=False) for i in chat if i in marked]

@@ -74,10 +74,10 @@ class InternLMRotaryEmbedding(LlamaRotaryEmbedding):  # type: ignore[misc]
     def forward(self, x: torch.Tensor, position_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """cos and sin [rows, width, head_dim] of the positions [rows or 1, width]."""
         limit: int = self.config.max_position_embeddings
-        lengths = position_ids.amax(-1) + 1
-        if self.rope_type != "dynamic" or int(lengths.max()) <= limit:
+        if self.rope_type != "dynamic" or int(position_ids.max()) < limit:
             cos_sin: tuple[torch.Tensor, torch.Tensor] = super().forward(x, position_ids)
             return cos_sin
+        lengths = position_ids.amax(-1) + 1
         config: Any = self.config
         rope, dim = config.rope_parameters, config.head_dim
         factor = rope["factor"]

@@ -136,3 +136,17 @@ def render_chat(tokenizer: Any, turns: Sequence[Turn], path: str) -> str:
         )
     messages = [{"role": turn.role, "content": turn.text} for turn in turns]
     return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+
+
+def turn_end(tokenizer: Any) -> int | None:
+    """The special token that the chat template writes behind an assistant's answer; None where there is none.
+
+    Some checkpoints leave it out of their generation config and would write on after their turn.
+    """
+    turns = [{"role": "user", "content": "1"}, {"role": "assistant", "content": "answer"}]
+    try:
+        text = str(tokenizer.apply_chat_template(turns, tokenize=False)) if tokenizer.chat_template else ""
+    except TemplateError:
+        return None
+    ids = tokenizer(text.rpartition("answer")[2], add_special_tokens=False)["input_ids"]
+    return int(ids[0]) if ids and ids[0] in {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder} else None
