@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,10 +15,12 @@ from evalkit.engines.hf.internlm import InternLM2ForCausalLM, load_internlm
 from evalkit.engines.hf.load import load
 from evalkit.errors import ModelError
 from evalkit.types import ModelSpec, Request
+from tests import helpers
 from tests.engines.internlm_layout import REMOTE, Layout, random_weights, reference_logits, write_checkpoint
 
 Write = Callable[..., tuple[Path, dict[str, torch.Tensor]]]
 DYNAMIC, LINEAR = {"type": "dynamic", "factor": 2.0}, {"type": "linear", "factor": 2.5}
+RESAVED = {"rope_theta": 1e6, "rope_type": "linear", "factor": 2.5}
 LAYOUTS = {
     "gqa": Layout(),
     "mha with bias": Layout(kv_heads=4, bias=True),
@@ -26,6 +29,9 @@ LAYOUTS = {
     "sharded .bin": Layout(shards=2, binary=True, bias=True),
     "tied": Layout(tied=True),
     "linear": Layout(rope_scaling=LINEAR),
+    "as transformers 5 saves it": Layout(
+        rope_scaling=LINEAR, theta=1e6, extra={"rope_scaling": None, "rope_theta": None, "rope_parameters": RESAVED}
+    ),
     "dynamic, inside": Layout(rope_scaling=DYNAMIC),
     "dynamic, beyond": Layout(rope_scaling=DYNAMIC, max_positions=24),
 }
@@ -282,3 +288,23 @@ def test_internlm3_is_left_to_transformers(tiny_model: Path, tmp_path: Path) -> 
     (path / "config.json").write_text(json.dumps({**raw, "auto_map": auto}))
     (path / "code.py").write_text(REMOTE)
     assert type(load(spec_of(path)).model) is type(model)
+
+
+def test_the_command_runs_it(internlm: Write, tmp_path: Path) -> None:
+    """A base model by --hf-path and a chat model by a config, to one table; reward models fail by name."""
+    (base, _), (chat, _) = internlm(Layout(max_positions=4096)), internlm(Layout(max_positions=4096, chat=True))
+    (reward, _) = internlm(Layout(extra={"architectures": ["InternLM2ForRewardModel"]}))
+    (tmp_path / "configs" / "model_configs").mkdir(parents=True)
+    file = tmp_path / "configs" / "model_configs" / "own_chat.yaml"
+    file.write_text(f"path: {chat}\nkind: chat\nmax_new_tokens: 16\nend_strings: ['<|im_end|>']\n")
+    done = helpers.run(
+        "--hf-path", base, reward, "--models", "own_chat", "--config-dir", tmp_path / "configs", "--datasets",
+        "winogrande", "--data-root", "samples", "--work-dir", tmp_path / "out", "--max-out-len", 16,
+    )  # fmt: skip
+    assert done.returncode == 1 and "is InternLM2ForRewardModel, not one of" in done.stdout, done.stderr
+    folder = helpers.run_folder(tmp_path / "out")
+    assert (folder / "manifest.json").read_text().count('"InternLM2ForCausalLM"') == 2
+    with (folder / "report" / "summary.csv").open() as lines:
+        rows = {row["mode"]: row for row in csv.DictReader(lines)}
+    assert rows["gen"]["own_chat"] and rows["gen"]["n"] == "6/6"
+    assert rows["ll"][base.name] and rows["ll"]["n"] == "6/6 0/0" and not rows["ll"][reward.name]

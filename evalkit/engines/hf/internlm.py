@@ -28,6 +28,7 @@ NOT_FOR_LLAMA = (
     "auto_map",
     "bias",
     "rotary",
+    "rope_parameters",
     "rope_scaling",
     "rope_theta",
     # a default that their code writes, not a wish: eager attention is slow and needs more memory
@@ -174,13 +175,13 @@ def llama_config(raw: Mapping[str, Any], path: str) -> InternLMConfig:
     refuse_variants(raw, path)
     values = {key: value for key, value in raw.items() if key not in NOT_FOR_LLAMA}
     values = {**DEFAULTS, **values, "attention_bias": bool(raw.get("bias", True))}
+    scaling = dict(raw.get("rope_parameters") or raw.get("rope_scaling") or {})
+    theta = scaling.pop("rope_theta", None) or raw.get("rope_theta") or 10000
     if raw["model_type"] == INTERNLM1:
-        rotary = raw.get("rotary") or {"base": 10000, "type": "dynamic"}
-        theta = rotary.get("base", 10000)
+        rotary = raw.get("rotary") or {"type": "dynamic"}
+        theta = rotary.get("base", theta)
         scaling = {"type": rotary.get("type"), "factor": rotary.get("scaling_factor", 1.0)}
         scaling = {} if scaling["type"] == "origin" else scaling
-    else:
-        theta, scaling = raw.get("rope_theta", 10000), raw.get("rope_scaling") or {}
     rope = _rope(scaling, str(raw["model_type"]), path)
     make: Any = InternLMConfig if raw["model_type"] == INTERNLM1 else InternLM2Config
     config: InternLMConfig = make(**values, rope_parameters={"rope_theta": float(theta), **rope})
