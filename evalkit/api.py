@@ -203,6 +203,7 @@ def evaluate(
     """
     import pandas
 
+    from evalkit.runners.base import Limits
     from evalkit.runners.debug import DebugRunner
     from evalkit.runners.local import LocalRunner
     from evalkit.session import choose_store, infer, score_run
@@ -214,7 +215,7 @@ def evaluate(
         )
     )
     store, _ = choose_store(planned, Path(work_dir), ["evalkit.evaluate"], new=new, reuse=None)
-    runner = DebugRunner() if debug else LocalRunner(max_num_workers)
+    runner = DebugRunner() if debug else LocalRunner(Limits(max_num_workers))
     with store.locked():
         outcome = infer(planned, store, runner, lambda title, jobs: lambda job, share: None)
         finished = score_run(store, Options(allow_code), planned, outcome.failures)

@@ -15,6 +15,7 @@ from evalkit.environment import environment
 from evalkit.errors import EvalkitError
 from evalkit.manifest import Pair, RunPlan, from_manifest, to_manifest
 from evalkit.plan import Planned, make_jobs, open_jobs
+from evalkit.progress import ProgressLog
 from evalkit.report.summary import Summarizer, load_summarizer, reference_columns
 from evalkit.report.tables import as_csv, as_markdown, as_text
 from evalkit.runners.base import JobFailure, Outcome, Progress, Runner
@@ -63,11 +64,17 @@ def choose_store(
 
 def infer(planned: Planned, store: RunStore, runner: Runner, watch: Watch) -> Outcome:
     """Ask for everything that has no answer in the store yet."""
-    jobs = open_jobs(planned, store, make_jobs(planned))
+    every = make_jobs(planned)
+    jobs = open_jobs(planned, store, every)
     if not jobs:
         return Outcome()
     runner = RecordedRunner(planned.tasks, planned.recorded, runner)
-    outcome = runner.run(store, planned.plan, jobs, watch("inference", jobs))
+    log = ProgressLog(store, every, jobs, watch("inference", jobs))
+    log.write()
+    try:
+        outcome = runner.run(store, planned.plan, jobs, log)
+    finally:
+        log.write()
     facts = {**store.manifest().get("engines", {}), **plain(outcome.facts)}
     failures = [{**plain(f.job), "cause": f.cause, "hint": f.hint, "log": f.log} for f in outcome.failures]
     store.set_status(INCOMPLETE, engines=facts, failures=failures)

@@ -12,6 +12,7 @@ import glob
 import json
 import os
 import re
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
@@ -25,6 +26,7 @@ from evalkit.types import Reply, Request, Verdict
 
 MANIFEST = "manifest.json"
 LOCK = ".lock"
+PROGRESS = "progress.json"
 RUNNING, COMPLETE, INCOMPLETE = "running", "complete", "incomplete"
 UNSAFE = re.compile(r"[^\w.+=@-]+")
 REPLY_DEFAULTS = {f.name: f.default for f in fields(Reply)}
@@ -158,6 +160,26 @@ class RunStore:
         self._write(path, text)
         return path
 
+    def write_progress(self, content: Mapping[str, Any]) -> None:
+        """How far the run is."""
+        self._write(self.folder / PROGRESS, _json(content))
+
+    def progress(self) -> dict[str, Any]:
+        """What `write_progress` wrote last; empty when nothing."""
+        try:
+            loaded: dict[str, Any] = json.loads((self.folder / PROGRESS).read_text(encoding="utf-8"))
+            return loaded
+        except (OSError, ValueError):
+            return {}
+
+    def is_locked(self) -> bool:
+        """Whether a process is at work on the run now."""
+        try:
+            with self.locked():
+                return False
+        except StoreError:
+            return True
+
     def log_path(self, worker: str) -> Path:
         """Log file of a worker; its folder is made."""
         path = self.folder / "logs" / f"{safe(worker)}.log"
@@ -175,13 +197,22 @@ class RunStore:
         with disk_errors(path):
             handle = path.open("a+")
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            handle.close()
-            raise StoreError(
-                f"another process is working on {self.folder}", "wait for it, or start a run of your own with --new"
-            ) from error
-        try:
+            for last in (False, False, False, True):
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError as error:
+                    if last:
+                        raise StoreError(
+                            f"another process is working on {self.folder}",
+                            "wait for it, or start a run of your own with --new",
+                        ) from error
+                    time.sleep(0.1)  # `status` holds a run for a moment to see whether it is free
+                except OSError as error:
+                    raise StoreError(
+                        f"{self.folder} cannot be locked: {error.strerror}",
+                        "choose a --work-dir on a file system with locks (flock)",
+                    ) from error
             yield
         finally:
             handle.close()

@@ -13,6 +13,7 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -31,6 +32,7 @@ from evalkit.types import Job, Request
 Event = Mapping[str, Any]
 Send = Callable[[Event], None]
 PROGRESS_SECONDS = 0.25
+HEARTBEAT_SECONDS = 1.0
 PR_SET_PDEATHSIG = 1
 
 
@@ -130,11 +132,14 @@ def main(argv: list[str]) -> int:
     die_with(int(parent))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
     with os.fdopen(int(fd), "w", buffering=1, encoding="utf-8") as pipe:
+        turn = threading.Lock()
 
         def send(event: Event) -> None:
-            with contextlib.suppress(BrokenPipeError):
+            with turn, contextlib.suppress(BrokenPipeError, ValueError):  # the parent, or the pipe, is gone
                 pipe.write(json.dumps(event) + "\n")
                 pipe.flush()
+
+        start_heartbeat(send)
 
         try:
             store = RunStore(Path(folder))
@@ -151,6 +156,17 @@ def main(argv: list[str]) -> int:
                 return 1
         engine.close()
     return 0
+
+
+def start_heartbeat(send: Send) -> None:
+    """A sign of life from now on, also while the model loads or a long batch runs."""
+
+    def beat() -> None:
+        while True:
+            send({"event": "alive"})
+            time.sleep(HEARTBEAT_SECONDS)
+
+    threading.Thread(target=beat, daemon=True).start()
 
 
 def die_with(parent: int) -> None:

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import click
 
 import evalkit
-from evalkit.cli import listing, showing, tools
+from evalkit.cli import listing, showing, status, tools
 from evalkit.cli.options import ManyGroup, data_options, summary_options
 from evalkit.cli.reporting import report
 from evalkit.errors import EXIT_FAILED, EXIT_INTERRUPTED, EvalkitError
@@ -53,6 +53,14 @@ EPILOG = "`run.py list datasets`, `list models` and `show NAME` tell what there 
     "--reuse", metavar="[RUN]", is_flag=False, flag_value="", help="Continue or extend RUN; alone: the newest run."
 )
 @click.option("--max-num-workers", type=click.IntRange(1), metavar="N", help="Worker processes; default: one a GPU.")
+@click.option(
+    "--stall-timeout",
+    type=click.FloatRange(1),
+    default=1800.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Replace a worker that gives no answer for so long.",
+)
 @click.option("--runner", type=click.Choice(["local"]), default="local", show_default=True)
 @click.option("--debug", is_flag=True, help="One process, logs and tracebacks on the terminal.")
 @click.option("--dry-run", is_flag=True, help="Show what would be run, load no model.")
@@ -78,7 +86,7 @@ def cli(ctx: click.Context, **options: Any) -> None:
         ctx.exit(run_command(options))
 
 
-for group in (listing.COMMANDS, showing.COMMANDS, tools.COMMANDS):
+for group in (listing.COMMANDS, showing.COMMANDS, status.COMMANDS, tools.COMMANDS):
     for command in group:
         cli.add_command(command)
 

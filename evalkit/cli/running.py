@@ -15,7 +15,7 @@ from evalkit.cli.options import check_summarizer
 from evalkit.cli.reporting import report
 from evalkit.errors import EXIT_FAILED, EXIT_OK
 from evalkit.plan import Planned, RunOptions, make_plan
-from evalkit.runners.base import Outcome, Progress, Runner
+from evalkit.runners.base import Limits, Outcome, Progress, Runner
 from evalkit.runners.debug import DebugRunner
 from evalkit.runners.local import LocalRunner
 from evalkit.score import Options
@@ -100,7 +100,9 @@ def _infer(planned: Planned, store: RunStore, options: Mapping[str, Any], say: A
         say(f"failed: {name}: {error.message}")
     if options["mode"] == "score":
         return Outcome()
-    runner: Runner = DebugRunner() if options["debug"] else LocalRunner(options["max_num_workers"])
+    runner: Runner = (
+        DebugRunner() if options["debug"] else LocalRunner(Limits(options["max_num_workers"], options["stall_timeout"]))
+    )
     with Bars(quiet=options["as_json"]) as bars:
         return infer(planned, store, runner, bars.watch)
 

@@ -29,6 +29,8 @@ class FakeOptions:
     """Sleep a gen request; default: `seconds`."""
     crash_on: str = ""
     """The process ends at once, as if killed, at a request that contains this."""
+    hang_on: str = ""
+    """Nothing more comes, though the process lives."""
     fail_on: str = ""
     """A ModelError, which ends the whole run of this engine."""
     error_on: str = ""
@@ -64,6 +66,8 @@ class FakeEngine:
         options = self._options
         if options.crash_on and options.crash_on in text:
             os._exit(CRASH_CODE)
+        if options.hang_on and options.hang_on in text:
+            time.sleep(3600)
         if options.fail_on and options.fail_on in text:
             raise ModelError(f"the fake engine fails on {options.fail_on!r}", "take fail_on out of its options")
         time.sleep(self._seconds(request))

@@ -45,7 +45,7 @@ REPLY_FIELDS = (
 UNUSED_FILES = ("*.pth", "*.gguf", "*.onnx", "*.msgpack", "*.h5", "original/*")
 """Copies of the weights in forms that are not loaded."""
 FAKE_ENGINE = "fake"
-CHAOS_OPTIONS = ("seconds", "crash_on", "fail_on", "error_on")
+CHAOS_OPTIONS = ("seconds", "gen_seconds", "crash_on", "hang_on", "fail_on", "error_on")
 """Options of the fake engine that decide whether it answers, never what it answers."""
 
 

@@ -25,6 +25,16 @@ class JobFailure:
 
 
 @dataclass(frozen=True)
+class Limits:
+    """What a runner may use, and how long it waits."""
+
+    max_workers: int | None = None
+    """Default: one a GPU, one without any."""
+    stall_seconds: float = 1800.0
+    """A worker that gives no answer for so long is replaced; loading the model counts, too."""
+
+
+@dataclass(frozen=True)
 class Outcome:
     """How the jobs ended."""
 

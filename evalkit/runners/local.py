@@ -8,23 +8,27 @@ import selectors
 import signal
 import subprocess
 import sys
-from collections import Counter, deque
+import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import IO, Any
 
 from evalkit.errors import StoreError
 from evalkit.manifest import RunPlan
-from evalkit.runners.base import JobFailure, Outcome, Progress
+from evalkit.runners.base import JobFailure, Limits, Outcome, Progress
 from evalkit.runners.devices import cuda_devices, uses_cuda, worker_environment
+from evalkit.runners.dispatch import TRIES, Dispatch
 from evalkit.runners.events import EventReader
 from evalkit.store import RunStore
 from evalkit.types import Job
 from evalkit.worker import job_line
 
-TRIES = 2
-"""A job whose worker dies, or that fails, is tried once more in a fresh worker."""
 POLL_SECONDS = 0.5
 STOP_SECONDS = 5.0
+SILENT_SECONDS = 120.0
+"""A worker that does not even send its heartbeat is frozen."""
+BIRTH_SECONDS = 120.0
+"""Until its first word a worker may take longer: the interpreter starts, a file system is slow."""
 
 
 class WorkerProcess:
@@ -36,6 +40,11 @@ class WorkerProcess:
         self.devices = devices
         self.ready = False
         self.job: Job | None = None
+        self.heard = self.moved = time.monotonic()
+        """When the last event came, and the last one that tells of progress."""
+        self.spoke = False
+        self.killed_for = ""
+        """Why its runner ended it."""
         self.log = store.log_path(worker_id)
         read_end, write_end = os.pipe()
         command = [
@@ -69,10 +78,24 @@ class WorkerProcess:
 
     def hand(self, job: Job) -> None:
         """Give the worker its next job; a dead worker is found out by its event pipe."""
-        self.job = job
+        self.job, self.moved = job, time.monotonic()
         with contextlib.suppress(BrokenPipeError):
             self.stdin.write(job_line(job).encode())
             self.stdin.flush()
+
+    def hear(self, kind: str) -> None:
+        """Note an event; all but heartbeats tell of progress."""
+        self.heard, self.spoke = time.monotonic(), True
+        if kind != "alive":
+            self.moved = self.heard
+
+    def stuck(self, stall: float) -> str:
+        """What is wrong with a worker that neither ends nor goes on; empty when nothing is."""
+        now = time.monotonic()
+        if self.spoke and (self.job or not self.ready) and now - self.moved > stall:
+            return f"the worker made no progress for {stall:g} s"
+        silent = min(stall, SILENT_SECONDS) if self.spoke else max(stall, BIRTH_SECONDS)
+        return f"the worker gave no sign of life for {silent:g} s" if now - self.heard > silent else ""
 
     def dismiss(self) -> None:
         """No more jobs: the worker ends by itself."""
@@ -109,12 +132,12 @@ def cause_of_death(returncode: int | None) -> tuple[str, str]:
 class LocalRunner:
     """The default runner."""
 
-    def __init__(self, max_workers: int | None = None) -> None:
-        self.max_workers = max_workers
+    def __init__(self, limits: Limits | None = None) -> None:
+        self.limits = limits or Limits()
 
     def run(self, store: RunStore, plan: RunPlan, jobs: Sequence[Job], progress: Progress) -> Outcome:
         """See `Runner.run`."""
-        session = _Session(store, plan, jobs, progress, self.max_workers)
+        session = _Session(store, plan, jobs, progress, self.limits)
         try:
             return session.run()
         finally:
@@ -124,36 +147,48 @@ class LocalRunner:
 class _Session:
     """The state of one run."""
 
-    def __init__(
-        self, store: RunStore, plan: RunPlan, jobs: Sequence[Job], progress: Progress, max_workers: int | None
-    ) -> None:
+    def __init__(self, store: RunStore, plan: RunPlan, jobs: Sequence[Job], progress: Progress, limits: Limits) -> None:
         self.store, self.plan, self.progress = store, plan, progress
-        self.queues = {m: deque(j for j in jobs if j.model == m) for m in plan.models}
         self.cuda = cuda_devices()
-        on_cuda = any(uses_cuda(plan.models[m], self.cuda) for m, q in self.queues.items() if q)
-        self.limit = max_workers or (len(self.cuda) if on_cuda else 1)
+        on_cuda = any(uses_cuda(plan.models[job.model], self.cuda) for job in jobs)
+        self.limit = limits.max_workers or (len(self.cuda) if on_cuda else 1)
+        self.stall = limits.stall_seconds
+        first_new = max((job.id for job in jobs), default=0) + 1
+        share = [m for m in plan.models if any(j.model == m for j in jobs)]
+        self.queues = {
+            # numbers of split jobs must differ between models too
+            m: Dispatch([j for j in jobs if j.model == m], first_new + (k << 32), self._workers_for(m))
+            for k, m in enumerate(share)
+        }
         self.free = list(self.cuda)
         self.workers: list[WorkerProcess] = []
-        self.attempts: Counter[int] = Counter()
         self.load_deaths: Counter[str] = Counter()
-        self.failures: list[JobFailure] = []
         self.facts: dict[str, Mapping[str, Any]] = {}
         self.seconds: dict[int, float] = {}
+        self.errors: list[JobFailure] = []
         self.started = 0
         self.selector = selectors.DefaultSelector()
+
+    def _workers_for(self, model: str) -> int:
+        """How many workers may share a model's jobs."""
+        spec = self.plan.models[model]
+        return max(1, min(self.limit, len(self.cuda) // spec.gpus) if uses_cuda(spec, self.cuda) else self.limit)
 
     def run(self) -> Outcome:
         while True:
             self._launch()
             if not self.workers:
-                return Outcome(tuple(self.failures), self.facts, self.seconds)
+                failures = [f for queue in self.queues.values() for f in queue.failures]
+                return Outcome((*self.errors, *failures), self.facts, self.seconds)
             for key, _ in self.selector.select(POLL_SECONDS):
                 worker: WorkerProcess = key.data
                 events, ended = worker.events.read()
                 for event in events:
+                    worker.hear(event["event"])
                     self._handle(worker, event)
                 if ended:
                     self._ended(worker)
+            self._replace_stuck()
 
     def stop(self) -> None:
         """Leave no worker behind."""
@@ -167,12 +202,11 @@ class _Session:
         for model, queue in self.queues.items():
             spec = self.plan.models[model]
             on_cuda = uses_cuda(spec, self.cuda)
-            while queue and len(self.workers) < self.limit and self._loading(model) < len(queue):
+            while queue and len(self.workers) < self.limit and self._loading(model) < queue.useful_workers():
                 if on_cuda and len(self.free) < spec.gpus:
                     if spec.gpus > len(self.cuda):
-                        self._give_up(
-                            model, f"{model} needs {spec.gpus} GPUs, {len(self.cuda)} are here", "--gpus-per-model"
-                        )
+                        said = f"{model} needs {spec.gpus} GPUs, {len(self.cuda)} are here"
+                        self._drop(queue.give_up(said, "--gpus-per-model"))
                     break
                 devices = [self.free.pop(0) for _ in range(spec.gpus)] if on_cuda else None
                 self.started += 1
@@ -182,6 +216,15 @@ class _Session:
 
     def _loading(self, model: str) -> int:
         return sum(w.model == model and not w.ready for w in self.workers)
+
+    def _replace_stuck(self) -> None:
+        """End workers that neither end nor go on; their jobs are tried again elsewhere."""
+        for worker in list(self.workers):
+            worker.killed_for = worker.stuck(self.stall)
+            if worker.killed_for:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(worker.process.pid, signal.SIGKILL)
+                self._ended(worker)
 
     def _handle(self, worker: WorkerProcess, event: Mapping[str, Any]) -> None:
         kind = event["event"]
@@ -199,7 +242,7 @@ class _Session:
         elif kind == "failed" and worker.job:
             if event["kind"] == StoreError.__name__:
                 raise StoreError(event["error"], event["hint"])
-            self._failed(worker, event["error"], event["hint"])
+            self._failed(worker, event["error"], event["hint"], event["kind"])
             if event["kind"] != MemoryError.__name__:  # such a worker ends itself
                 self._next(worker)
 
@@ -207,29 +250,31 @@ class _Session:
         job = worker.job
         assert job is not None
         self.progress(job, 1.0)
+        self.queues[worker.model].done(job)
         if event["errors"]:
             cause = f"{event['errors']} of {event['asked']} requests got no answer: {event['first_error']}"
-            self.failures.append(JobFailure(job, cause, log=str(worker.log)))
+            self.errors.append(JobFailure(job, cause, log=str(worker.log)))
         worker.job = None
         self._next(worker)
 
     def _next(self, worker: WorkerProcess) -> None:
-        queue = self.queues[worker.model]
-        if queue:
-            worker.hand(queue.popleft())
+        job = self.queues[worker.model].take()
+        if job is not None:
+            worker.hand(job)
         else:
             worker.dismiss()
 
-    def _failed(self, worker: WorkerProcess, cause: str, hint: str) -> None:
-        """Try the worker's job once more, or give it up."""
+    def _failed(self, worker: WorkerProcess, cause: str, hint: str, kind: str = "") -> None:
+        """Have the worker's job tried again, in parts, or given up."""
         job, worker.job = worker.job, None
         assert job is not None
-        self.attempts[job.id] += 1
-        if self.attempts[job.id] < TRIES:
-            self.queues[job.model].appendleft(job)
-        else:
+        self.progress(job, 0.0)
+        self._drop(self.queues[job.model].failed(job, cause, hint, str(worker.log), kind))
+
+    def _drop(self, jobs: Sequence[Job]) -> None:
+        """Nothing more is to be waited for in these jobs."""
+        for job in jobs:
             self.progress(job, 1.0)
-            self.failures.append(JobFailure(job, cause, hint, str(worker.log)))
 
     def _load_failed(self, worker: WorkerProcess, cause: str, hint: str) -> None:
         """The model cannot be loaded; where another worker has it loaded, that one goes on alone."""
@@ -237,24 +282,21 @@ class _Session:
         if others:
             self.limit = max(1, self.limit - 1)
         else:
-            self._give_up(worker.model, cause, hint, str(worker.log))
-
-    def _give_up(self, model: str, cause: str, hint: str, log: str = "") -> None:
-        while self.queues[model]:
-            job = self.queues[model].popleft()
-            self.progress(job, 1.0)
-            self.failures.append(JobFailure(job, cause, hint, log))
+            self._drop(self.queues[worker.model].give_up(cause, hint, str(worker.log)))
 
     def _ended(self, worker: WorkerProcess) -> None:
-        """A worker's pipe is closed: it went home, or it died."""
+        """A worker's pipe is closed, or it was ended: it went home, or it died."""
         self.selector.unregister(worker.events.fd)
         self.workers.remove(worker)
         worker.kill()
         self.free = [*(worker.devices or []), *self.free] if worker.devices else self.free
         cause, hint = cause_of_death(worker.process.returncode)
+        if worker.killed_for:
+            cause, hint = worker.killed_for, "if it only is slow, give more time with --stall-timeout SECONDS"
         if worker.job:
             self._failed(worker, cause, hint)
         elif not worker.ready and self.queues[worker.model]:
             self.load_deaths[worker.model] += 1
             if self.load_deaths[worker.model] >= TRIES:
-                self._give_up(worker.model, f"while loading the model: {cause}", hint, str(worker.log))
+                said = f"while loading the model: {cause}"
+                self._drop(self.queues[worker.model].give_up(said, hint, str(worker.log)))
