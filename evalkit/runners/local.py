@@ -9,15 +9,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import IO, Any
+from collections.abc import Sequence
+from typing import IO
 
-from evalkit.errors import StoreError
 from evalkit.manifest import RunPlan
-from evalkit.runners.base import JobFailure, Limits, Outcome, Progress
+from evalkit.runners.base import Limits, Outcome, Progress
+from evalkit.runners.crew import Crew
 from evalkit.runners.devices import cuda_devices, uses_cuda, worker_environment
-from evalkit.runners.dispatch import TRIES, Dispatch
 from evalkit.runners.events import EventReader
 from evalkit.store import RunStore
 from evalkit.types import Job
@@ -45,7 +43,8 @@ class WorkerProcess:
         self.spoke = False
         self.killed_for = ""
         """Why its runner ended it."""
-        self.log = store.log_path(worker_id)
+        path = store.log_path(worker_id)
+        self.log = str(path)
         read_end, write_end = os.pipe()
         command = [
             sys.executable,
@@ -57,7 +56,7 @@ class WorkerProcess:
             str(write_end),
             str(os.getpid()),
         ]
-        with self.log.open("ab") as log:
+        with path.open("ab") as log:
             self.process = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
@@ -145,27 +144,17 @@ class LocalRunner:
 
 
 class _Session:
-    """The state of one run."""
+    """The workers of one run."""
 
     def __init__(self, store: RunStore, plan: RunPlan, jobs: Sequence[Job], progress: Progress, limits: Limits) -> None:
-        self.store, self.plan, self.progress = store, plan, progress
+        self.store, self.plan = store, plan
         self.cuda = cuda_devices()
         on_cuda = any(uses_cuda(plan.models[job.model], self.cuda) for job in jobs)
         self.limit = limits.max_workers or (len(self.cuda) if on_cuda else 1)
         self.stall = limits.stall_seconds
-        first_new = max((job.id for job in jobs), default=0) + 1
-        share = [m for m in plan.models if any(j.model == m for j in jobs)]
-        self.queues = {
-            # numbers of split jobs must differ between models too
-            m: Dispatch([j for j in jobs if j.model == m], first_new + (k << 32), self._workers_for(m))
-            for k, m in enumerate(share)
-        }
+        self.crew = Crew(plan, jobs, progress, self._workers_for)
         self.free = list(self.cuda)
         self.workers: list[WorkerProcess] = []
-        self.load_deaths: Counter[str] = Counter()
-        self.facts: dict[str, Mapping[str, Any]] = {}
-        self.seconds: dict[int, float] = {}
-        self.errors: list[JobFailure] = []
         self.started = 0
         self.selector = selectors.DefaultSelector()
 
@@ -178,14 +167,14 @@ class _Session:
         while True:
             self._launch()
             if not self.workers:
-                failures = [f for queue in self.queues.values() for f in queue.failures]
-                return Outcome((*self.errors, *failures), self.facts, self.seconds)
+                return self.crew.outcome()
             for key, _ in self.selector.select(POLL_SECONDS):
                 worker: WorkerProcess = key.data
                 events, ended = worker.events.read()
                 for event in events:
                     worker.hear(event["event"])
-                    self._handle(worker, event)
+                    if not self.crew.hear(worker, event, self.workers):
+                        self.limit = max(1, self.limit - 1)  # no room for one more copy
                 if ended:
                     self._ended(worker)
             self._replace_stuck()
@@ -199,14 +188,14 @@ class _Session:
 
     def _launch(self) -> None:
         """Start workers while there are jobs without one and slots for them."""
-        for model, queue in self.queues.items():
+        for model, queue in self.crew.queues.items():
             spec = self.plan.models[model]
             on_cuda = uses_cuda(spec, self.cuda)
             while queue and len(self.workers) < self.limit and self._loading(model) < queue.useful_workers():
                 if on_cuda and len(self.free) < spec.gpus:
                     if spec.gpus > len(self.cuda):
                         said = f"{model} needs {spec.gpus} GPUs, {len(self.cuda)} are here"
-                        self._drop(queue.give_up(said, "--gpus-per-model"))
+                        self.crew.give_up(model, said, "--gpus-per-model")
                     break
                 devices = [self.free.pop(0) for _ in range(spec.gpus)] if on_cuda else None
                 self.started += 1
@@ -226,77 +215,13 @@ class _Session:
                     os.killpg(worker.process.pid, signal.SIGKILL)
                 self._ended(worker)
 
-    def _handle(self, worker: WorkerProcess, event: Mapping[str, Any]) -> None:
-        kind = event["event"]
-        if kind == "ready":
-            worker.ready = True
-            self.facts[worker.model] = event["facts"]
-            self._next(worker)
-        elif kind == "load_failed":
-            self._load_failed(worker, event["error"], event["hint"])
-        elif kind == "progress" and worker.job:
-            self.progress(worker.job, event["done"] / max(1, event["of"]))
-        elif kind == "done" and worker.job:
-            self.seconds[worker.job.id] = event["seconds"]
-            self._finished(worker, event)
-        elif kind == "failed" and worker.job:
-            if event["kind"] == StoreError.__name__:
-                raise StoreError(event["error"], event["hint"])
-            self._failed(worker, event["error"], event["hint"], event["kind"])
-            if event["kind"] != MemoryError.__name__:  # such a worker ends itself
-                self._next(worker)
-
-    def _finished(self, worker: WorkerProcess, event: Mapping[str, Any]) -> None:
-        job = worker.job
-        assert job is not None
-        self.progress(job, 1.0)
-        self.queues[worker.model].done(job)
-        if event["errors"]:
-            cause = f"{event['errors']} of {event['asked']} requests got no answer: {event['first_error']}"
-            self.errors.append(JobFailure(job, cause, log=str(worker.log)))
-        worker.job = None
-        self._next(worker)
-
-    def _next(self, worker: WorkerProcess) -> None:
-        job = self.queues[worker.model].take()
-        if job is not None:
-            worker.hand(job)
-        else:
-            worker.dismiss()
-
-    def _failed(self, worker: WorkerProcess, cause: str, hint: str, kind: str = "") -> None:
-        """Have the worker's job tried again, in parts, or given up."""
-        job, worker.job = worker.job, None
-        assert job is not None
-        self.progress(job, 0.0)
-        self._drop(self.queues[job.model].failed(job, cause, hint, str(worker.log), kind))
-
-    def _drop(self, jobs: Sequence[Job]) -> None:
-        """Nothing more is to be waited for in these jobs."""
-        for job in jobs:
-            self.progress(job, 1.0)
-
-    def _load_failed(self, worker: WorkerProcess, cause: str, hint: str) -> None:
-        """The model cannot be loaded; where another worker has it loaded, that one goes on alone."""
-        others = [w for w in self.workers if w is not worker and w.model == worker.model and w.ready]
-        if others:
-            self.limit = max(1, self.limit - 1)
-        else:
-            self._drop(self.queues[worker.model].give_up(cause, hint, str(worker.log)))
-
     def _ended(self, worker: WorkerProcess) -> None:
         """A worker's pipe is closed, or it was ended: it went home, or it died."""
         self.selector.unregister(worker.events.fd)
         self.workers.remove(worker)
         worker.kill()
-        self.free = [*(worker.devices or []), *self.free] if worker.devices else self.free
+        self.free = [*(worker.devices or []), *self.free]
         cause, hint = cause_of_death(worker.process.returncode)
         if worker.killed_for:
             cause, hint = worker.killed_for, "if it only is slow, give more time with --stall-timeout SECONDS"
-        if worker.job:
-            self._failed(worker, cause, hint)
-        elif not worker.ready and self.queues[worker.model]:
-            self.load_deaths[worker.model] += 1
-            if self.load_deaths[worker.model] >= TRIES:
-                said = f"while loading the model: {cause}"
-                self._drop(self.queues[worker.model].give_up(said, hint, str(worker.log)))
+        self.crew.lost(worker, cause, hint)
