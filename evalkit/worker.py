@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -141,21 +141,33 @@ def main(argv: list[str]) -> int:
 
         start_heartbeat(send)
 
-        try:
-            store = RunStore(Path(folder))
-            plan = from_manifest(store.manifest())
-            started = time.monotonic()
-            engine = create_engine(plan.models[model])
-        except Exception as error:  # reported with its traceback
-            send({"event": "load_failed", **failure(error)})
+        return serve(lambda: RunStore(Path(folder)), model, worker_id, map(_job, sys.stdin), send)
+
+
+def serve(open_store: Callable[[], RunStore], model: str, worker_id: str, jobs: Iterable[Job], send: Send) -> int:
+    """Load the model, run the jobs as they come, tell of both; 1 when the worker cannot go on.
+
+    The same for every runner: what differs is where jobs come from and where events go.
+    """
+    try:
+        store = open_store()
+        plan = from_manifest(store.manifest())
+        started = time.monotonic()
+        engine = create_engine(plan.models[model])
+    except Exception as error:  # reported with its traceback
+        send({"event": "load_failed", **failure(error)})
+        return 1
+    send({"event": "ready", "seconds": round(time.monotonic() - started, 3), "facts": dict(engine.describe())})
+    worker = Worker(store, plan, model, worker_id, engine)
+    for job in jobs:
+        if not run_guarded(worker, job, send):
             return 1
-        send({"event": "ready", "seconds": round(time.monotonic() - started, 3), "facts": dict(engine.describe())})
-        worker = Worker(store, plan, model, worker_id, engine)
-        for line in sys.stdin:
-            if not run_guarded(worker, Job(**json.loads(line)), send):
-                return 1
-        engine.close()
+    engine.close()
     return 0
+
+
+def _job(line: str) -> Job:
+    return Job(**json.loads(line))
 
 
 def start_heartbeat(send: Send) -> None:

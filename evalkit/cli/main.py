@@ -61,7 +61,14 @@ EPILOG = "`run.py list datasets`, `list models` and `show NAME` tell what there 
     metavar="SECONDS",
     help="Replace a worker that gives no answer for so long.",
 )
-@click.option("--runner", type=click.Choice(["local"]), default="local", show_default=True)
+@click.option(
+    "--runner",
+    type=click.Choice(["local", "ray", "slurm"]),
+    default="local",
+    show_default=True,
+    help="Where workers run: this machine, a Ray cluster, a Slurm partition.",
+)
+@click.option("--ray-address", default="", metavar="HOST:PORT", help="The Ray cluster; default: a local one.")
 @click.option("--debug", is_flag=True, help="One process, logs and tracebacks on the terminal.")
 @click.option("--dry-run", is_flag=True, help="Show what would be run, load no model.")
 @click.option("--calibrate", is_flag=True, help="With --dry-run: time a few samples, foretell the rest.")

@@ -100,11 +100,21 @@ def _infer(planned: Planned, store: RunStore, options: Mapping[str, Any], say: A
         say(f"failed: {name}: {error.message}")
     if options["mode"] == "score":
         return Outcome()
-    runner: Runner = (
-        DebugRunner() if options["debug"] else LocalRunner(Limits(options["max_num_workers"], options["stall_timeout"]))
-    )
+    runner = _runner(options)
     with Bars(quiet=options["as_json"]) as bars:
         return infer(planned, store, runner, bars.watch)
+
+
+def _runner(options: Mapping[str, Any]) -> Runner:
+    """The runner that the command names; those of clusters are imported only when asked for."""
+    limits = Limits(options["max_num_workers"], options["stall_timeout"])
+    if options["debug"]:
+        return DebugRunner()
+    if options["runner"] == "ray":
+        from evalkit.runners.ray import RayRunner
+
+        return RayRunner(limits, options["ray_address"])
+    return LocalRunner(limits)
 
 
 def _sayer(quiet: bool) -> Any:
