@@ -180,6 +180,13 @@ class RunStore:
         except StoreError:
             return True
 
+    def events_path(self, worker: str) -> Path:
+        """Where a worker that has no pipe writes what happens; its folder is made."""
+        path = self.folder / "events" / f"{safe(worker)}.jsonl"
+        with disk_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
     def log_path(self, worker: str) -> Path:
         """Log file of a worker; its folder is made."""
         path = self.folder / "logs" / f"{safe(worker)}.log"

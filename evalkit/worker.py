@@ -170,13 +170,13 @@ def _job(line: str) -> Job:
     return Job(**json.loads(line))
 
 
-def start_heartbeat(send: Send) -> None:
+def start_heartbeat(send: Send, seconds: float = HEARTBEAT_SECONDS) -> None:
     """A sign of life from now on, also while the model loads or a long batch runs."""
 
     def beat() -> None:
         while True:
             send({"event": "alive"})
-            time.sleep(HEARTBEAT_SECONDS)
+            time.sleep(seconds)
 
     threading.Thread(target=beat, daemon=True).start()
 

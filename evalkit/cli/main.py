@@ -68,6 +68,9 @@ EPILOG = "`run.py list datasets`, `list models` and `show NAME` tell what there 
     show_default=True,
     help="Where workers run: this machine, a Ray cluster, a Slurm partition.",
 )
+@click.option("--partition", default="", metavar="NAME", help="Of Slurm.")
+@click.option("--qos", default="", metavar="NAME", help="Of Slurm.")
+@click.option("--time-limit", type=click.IntRange(1), default=1440, metavar="MINUTES", help="Of a Slurm worker.")
 @click.option("--ray-address", default="", metavar="HOST:PORT", help="The Ray cluster; default: a local one.")
 @click.option("--debug", is_flag=True, help="One process, logs and tracebacks on the terminal.")
 @click.option("--dry-run", is_flag=True, help="Show what would be run, load no model.")

@@ -114,6 +114,10 @@ def _runner(options: Mapping[str, Any]) -> Runner:
         from evalkit.runners.ray import RayRunner
 
         return RayRunner(limits, options["ray_address"])
+    if options["runner"] == "slurm":
+        from evalkit.runners.slurm import SlurmOptions, SlurmRunner
+
+        return SlurmRunner(limits, SlurmOptions(options["partition"], options["qos"], options["time_limit"]))
     return LocalRunner(limits)
 
 

@@ -8,6 +8,9 @@ import subprocess
 
 from evalkit.types import ModelSpec
 
+NO_DEVICES = ("fake", "openai_api", "recorded")
+"""Engines that compute nothing here."""
+
 
 def cuda_devices() -> list[str]:
     """Ids of the CUDA devices that this process may use."""
@@ -27,7 +30,7 @@ def cuda_devices() -> list[str]:
 
 def uses_cuda(spec: ModelSpec, devices: list[str]) -> bool:
     """Whether a model's workers take CUDA slots."""
-    return bool(devices) and spec.device in ("auto", "cuda") and spec.engine not in ("fake", "openai_api", "recorded")
+    return bool(devices) and spec.device in ("auto", "cuda") and spec.engine not in NO_DEVICES
 
 
 def worker_environment(devices: list[str] | None, workers: int) -> dict[str, str]:

@@ -54,12 +54,20 @@ class Dispatch:
         """How many workers the waiting jobs can keep busy."""
         return sum(max(1, (job.stop - job.start) // LEAST_SPLIT) for job in self._queue)
 
+    def cost(self) -> float:
+        """Of all that waits."""
+        return sum(job.cost for job in self._queue)
+
+    def put_back(self, job: Job) -> None:
+        """A job that was taken and not begun."""
+        self._queue.appendleft(job)
+
     def take(self) -> Job | None:
         """The next job, or its first part where the whole would leave other workers idle at the end."""
         if not self._queue:
             return None
         job = self._queue.popleft()
-        left = job.cost + sum(other.cost for other in self._queue)
+        left = job.cost + self.cost()
         count = job.stop - job.start
         if self._workers > 1 and count >= 2 * LEAST_SPLIT and job.cost > left / (2 * self._workers):
             share = max(LEAST_SPLIT, int(count * left / (2 * self._workers) / job.cost))
