@@ -175,10 +175,13 @@ class RunStore:
     def is_locked(self) -> bool:
         """Whether a process is at work on the run now."""
         try:
-            with self.locked():
-                return False
-        except StoreError:
+            with (self.folder / LOCK).open("rb") as handle:
+                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return False
+        except BlockingIOError:
             return True
+        except OSError:  # no lock file, or a file system without locks
+            return False
 
     def events_path(self, worker: str) -> Path:
         """Where a worker that has no pipe writes what happens; its folder is made."""

@@ -247,6 +247,17 @@ def test_full_disk_loses_nothing_and_the_run_goes_on(configs: Path, small_disk: 
     assert set(before) <= set(after) and len(after) == len(set(after)) == 4 * 8 * 4 + 16
 
 
+def test_read_only_disk_is_said_and_what_is_there_can_be_read(configs: Path, small_disk: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,size=8m", str(small_disk)], check=True)
+    args = ("--config-dir", configs, "--models", "fake", *GSM8K, "--work-dir", small_disk)
+    assert helpers.run(*args).returncode == 0
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    refused(helpers.run(*args), 1, "read-only", "--work-dir")
+    refused(helpers.run("score", helpers.run_folder(small_disk)), 1, "read-only")
+    standing = helpers.run("status", "--work-dir", small_disk)
+    assert standing.returncode == 0 and "complete" in standing.stdout
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the worker in /proc")
 def test_worker_killed_twice_is_given_up_with_its_likely_cause(configs: Path, tmp_path: Path) -> None:
     helpers.fake_model(configs, "slow", seconds=0.2)
