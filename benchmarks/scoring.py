@@ -28,6 +28,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
+from rows import option_texts
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from evalkit.api import load_benchmark
@@ -108,6 +109,8 @@ def make_model(args: argparse.Namespace) -> Any:
 
 def encode(args: argparse.Namespace) -> list[list[Encoded]]:
     """Options of each question, as full texts with BOS."""
+    if args.option_texts:
+        return encode_option_texts(args)
     handle = load_benchmark(args.benchmark, args.data_root)
     if not args.shots:
         bare = str(handle.benchmark.prompt).replace("{{ shots }}", "")
@@ -124,6 +127,18 @@ def encode(args: argparse.Namespace) -> list[list[Encoded]]:
             ids = (BOS, *tokenizer.encode(str(text)))
             question.append(Encoded(Request(f"{sample.id} {label}", sample.id, "ppl", label=label), ids, len(ids) - 1))
         out.append(question)
+    return out
+
+
+def encode_option_texts(args: argparse.Namespace) -> list[list[Encoded]]:
+    """Options that are texts of many tokens, behind 10 exemplars (see `rows.option_texts`)."""
+    tokenizer = load_tokenizer(args.tokenizer)
+    out = []
+    for q in option_texts(args.data_root, args.subject, args.questions):
+        texts = [(BOS, *tokenizer.encode(q.context + option)) for option in q.options]
+        out.append(
+            [Encoded(Request(f"{q.id} {i}", q.id, "ppl", label=str(i)), t, len(t) - 1) for i, t in enumerate(texts)]
+        )
     return out
 
 
@@ -229,6 +244,11 @@ def _means(replies: Any) -> Losses:
     return {r.key: r.nll for r in replies}
 
 
+def parser_of_model() -> tuple[Callable[[argparse.Namespace], Any], argparse.Namespace]:
+    """The function that makes the model of the published figures, and its arguments."""
+    return make_model, argparse.Namespace(hidden=512, layers=8, kv_heads=8)
+
+
 def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -239,6 +259,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--benchmark", default="cmmlu_ppl_041cbf")
     parser.add_argument("--subject", default="agronomy")
     parser.add_argument("--shots", type=int, choices=(0, 5), default=5)
+    parser.add_argument("--option-texts", action="store_true", help="MMLU's option texts, 10-shot; name a --subject")
     parser.add_argument("--questions", type=int, help="the first N (default: all)")
     parser.add_argument("--plain-questions", type=int, help="padded ways run on the first N, seconds scaled")
     parser.add_argument("--runs", type=int, default=3)
