@@ -13,12 +13,14 @@ from evalkit.configs.benchmark import from_resolved, select
 from evalkit.configs.model import model_from
 from evalkit.data import open_root
 from evalkit.digest import digest, plain
+from evalkit.engines.options import performance
 from evalkit.errors import StoreError
 from evalkit.rowfiles import DataRoot
 from evalkit.task import Cut, Task
 from evalkit.types import Benchmark, ModelSpec
 
-HUB_ENGINES = ("hf",)
+HUB_ENGINES = ("hf", "vllm", "lmdeploy")
+"""Engines that read checkpoints, from a folder or the hub."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,12 @@ def to_manifest(plan: RunPlan, command: Sequence[str]) -> dict[str, Any]:
         "command": list(command),
         "plan_hash": plan.hash,
         "models": {
-            name: {"resolved": plain(spec.resolved), "source": spec.source, "fingerprint": plan.fingerprints[name]}
+            name: {
+                "resolved": plain(spec.resolved),
+                "source": spec.source,
+                "fingerprint": plan.fingerprints[name],
+                "performance": performance(spec),
+            }
             for name, spec in plan.models.items()
         },
         "benchmarks": {

@@ -11,9 +11,10 @@ from typing import Any
 from evalkit.configs.benchmark import load_benchmark_config, select, with_exemplars
 from evalkit.configs.library import Library, open_library
 from evalkit.configs.merge import Override, parse_override
-from evalkit.configs.model import load_model_config, model_from_path
+from evalkit.configs.model import changed, load_model_config, model_from_path
 from evalkit.configs.resolve import resolve_datasets, resolve_models
-from evalkit.engines.locate import check_checkpoint, detect_kind, fetch_checkpoint, fingerprint
+from evalkit.engines.locate import check_checkpoint, check_trust, detect_kind, fetch_checkpoint, fingerprint
+from evalkit.engines.options import check_options
 from evalkit.engines.recorded import ENGINE, PREFIX, Outputs, load_outputs, recorded_fingerprint, recorded_model
 from evalkit.errors import ConfigError, EvalkitError, ModelError
 from evalkit.manifest import HUB_ENGINES, Pair, RunPlan
@@ -88,19 +89,20 @@ def load_models(options: RunOptions, library: Library, overrides: Sequence[Overr
     models: dict[str, ModelSpec] = {}
     recorded = [name.removeprefix(PREFIX) for name in options.models if name.startswith(PREFIX)]
     for name, file in resolve_models([n for n in options.models if not n.startswith(PREFIX)], library):
-        spec = load_model_config(file, library, overrides)
         changes = {**options.model_options, **({"kind": options.kind} if options.kind else {})}
-        models[name] = replace(spec, **changes, resolved={**spec.resolved, **changes}) if changes else spec
+        models[name] = changed(load_model_config(file, library, overrides), (), changes)
     bare: list[ModelSpec] = []
     for path in options.hf_paths:
         fetch_checkpoint(path)
         kind = options.kind or detect_kind(path)
         bare.append(model_from_path(path, kind, overrides, options.model_options))
-    bare += [recorded_model(path, options.kind, options.recorded_field) for path in recorded]
+    bare += [changed(recorded_model(p, options.kind, options.recorded_field), overrides, {}) for p in recorded]
     for spec in bare:
         if spec.name in models:
             raise ConfigError(f"two models are called {spec.name!r}", "rename one, or give it a config of its own")
         models[spec.name] = spec
+    for spec in models.values():
+        check_options(spec)
     if not models:
         raise ConfigError("no model is given", "--models NAME… or --hf-path DIR; `run.py list models` shows names")
     return models
@@ -138,8 +140,11 @@ def _fingerprints(models: Mapping[str, ModelSpec]) -> tuple[dict[str, str], dict
             if spec.engine == ENGINE:
                 found[name] = recorded_fingerprint(spec)
                 continue
+            check_trust(spec)
             if spec.engine in HUB_ENGINES:
                 fetch_checkpoint(spec.path, spec.revision)
+                if spec.peft_path:
+                    fetch_checkpoint(spec.peft_path)
             check_checkpoint(spec)
             found[name] = fingerprint(spec)
         except ModelError as error:

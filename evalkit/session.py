@@ -53,13 +53,23 @@ def choose_store(
 ) -> tuple[RunStore, bool]:
     """(the run's folder, does it continue an older one): the one named, else the newest unfinished of this plan."""
     manifest = {**to_manifest(planned.plan, command), "environment": environment()}
-    if reuse is not None:
-        store = open_run(reuse, parent)
-        with store.locked():  # not under the hands of a command that works on it
-            store.write_manifest({**store.manifest(), **manifest, "status": INCOMPLETE})
-        return store, True
-    found = None if new else find_unfinished(parent, planned.plan.hash)
-    return (found, True) if found else (create_run(parent, manifest), False)
+    if reuse is None:
+        found = None if new else find_unfinished(parent, planned.plan.hash)
+    else:
+        found = open_run(reuse, parent)
+    if found is None:
+        return create_run(parent, manifest), False
+    with found.locked():  # not under the hands of a command that works on it
+        before = found.manifest()
+        found.write_manifest({**before, **manifest, "earlier": _earlier(before), "status": INCOMPLETE})
+    return found, True
+
+
+def _earlier(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The commands that worked on a run before, and how fast they were told to be; the newest last."""
+    speeds = {name: entry.get("performance", {}) for name, entry in manifest.get("models", {}).items()}
+    last = {"command": manifest.get("command"), "performance": speeds, "engines": manifest.get("engines", {})}
+    return [*manifest.get("earlier", ()), last]
 
 
 def infer(planned: Planned, store: RunStore, runner: Runner, watch: Watch) -> Outcome:

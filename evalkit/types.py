@@ -153,6 +153,18 @@ class Benchmark:
 
 
 @dataclass(frozen=True)
+class Reasoning:
+    """How a model marks the thinking in its outputs; it is kept in replies and cut off before extraction."""
+
+    open: str = "<think>"
+    """Begins the thinking; empty where the chat template has written it at the end of the prompt."""
+    close: str = "</think>"
+    """Ends it."""
+    budget: int = 0
+    """Output tokens granted for thinking, on top of the benchmark's limit."""
+
+
+@dataclass(frozen=True)
 class ModelSpec:
     """A resolved model config."""
 
@@ -173,6 +185,11 @@ class ModelSpec:
     end_strings: tuple[str, ...] = ()
     """Chat outputs are cut at these, besides the tokenizer's own end tokens."""
     system_prompt: str = ""
+    chat_template: str = ""
+    """A jinja template in place of the checkpoint's, or where it has none."""
+    reasoning: Reasoning | None = None
+    needs_remote_code: bool = False
+    """The checkpoint loads only by code of its own; refused without `trust_remote_code`."""
     trust_remote_code: bool = False
     revision: str = ""
     peft_path: str = ""

@@ -11,9 +11,10 @@ from evalkit.configs.library import Library
 from evalkit.configs.merge import Override, load_merged, merged
 from evalkit.configs.yamlfile import Document
 from evalkit.errors import ConfigError
-from evalkit.types import Kind, ModelSpec
+from evalkit.types import Kind, ModelSpec, Reasoning
 
-TABLE_ONLY = ("size", "licence")
+TABLE_ONLY = ("size", "context", "licence")
+"""Keys that are read by `list` alone."""
 
 
 def load_model_config(file: Path, library: Library, overrides: Sequence[Override] = ()) -> ModelSpec:
@@ -33,20 +34,47 @@ def build_model(document: Document) -> ModelSpec:
 
 
 def model_from(name: str, data: Mapping[str, Any], source: str = "") -> ModelSpec:
-    """A ModelSpec of checked values; also rebuilds one that a manifest keeps."""
+    """A ModelSpec of checked values; also rebuilds one that a manifest keeps.
+
+    Raises ConfigError for values that contradict each other.
+    """
     values = {key: value for key, value in data.items() if key not in TABLE_ONLY}
     values["end_strings"] = tuple(values.get("end_strings", ()))
-    return ModelSpec(name=name, source=source, resolved=data, **values)
+    if "reasoning" in values:
+        values["reasoning"] = Reasoning(**values["reasoning"])
+    spec = ModelSpec(name=name, source=source, resolved=data, **values)
+    if spec.reasoning is not None and not spec.reasoning.close:
+        raise ConfigError(f"{name}: reasoning.close is empty", 'name what ends the thinking, such as "</think>"')
+    for key in ("system_prompt", "chat_template"):
+        if spec.kind == "base" and getattr(spec, key):
+            raise ConfigError(
+                f"{name}: {key} is given, but a base model gets plain text", "kind: chat, or leave it out"
+            )
+    return spec
 
 
 def model_from_path(path: str, kind: Kind, overrides: Sequence[Override], options: Mapping[str, Any]) -> ModelSpec:
-    """The model of `--hf-path`: named after the last part of the path."""
-    name = Path(path.rstrip("/")).name or path
-    data: dict[str, Any] = {"path": path, "kind": kind, **options}
+    """The model of `--hf-path`: named after the last part of the path, and of the adapter's where it has one."""
+    data = laid_on({"path": path, "kind": kind, **options}, overrides)
+    parts = [Path(p.rstrip("/")).name or p for p in (path, data.get("peft_path", "")) if p]
+    return model_from("+".join(parts), data, "--hf-path")
+
+
+def changed(spec: ModelSpec, overrides: Sequence[Override], options: Mapping[str, Any]) -> ModelSpec:
+    """`spec` with `--set` and the model options of a command laid on what it was made from; ConfigError as in a file."""
+    own = [o for o in overrides if o.target in ("", spec.name)]
+    if not own and not options:
+        return spec
+    return model_from(spec.name, laid_on({**spec.resolved, **options}, own), spec.source)
+
+
+def laid_on(data: Mapping[str, Any], overrides: Sequence[Override]) -> dict[str, Any]:
+    """The values with overrides on them, checked."""
+    result = dict(data)
     for override in overrides:
         value: Any = override.value
         for key in reversed(override.path):
             value = {key: value}
-        data = merged(data, value)
-    schema.check(Document(Path("--set model"), data), schema.MODEL)
-    return model_from(name, data, "--hf-path")
+        result = merged(result, value)
+    schema.check(Document(Path("--set model"), result), schema.MODEL)
+    return result

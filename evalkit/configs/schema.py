@@ -134,6 +134,9 @@ MODEL = Keys(
         "batch_tokens": INT,
         "end_strings": TEXTS,
         "system_prompt": TEXT,
+        "chat_template": TEXT,
+        "reasoning": Keys({"open": TEXT, "close": TEXT, "budget": INT}),
+        "needs_remote_code": FLAG,
         "trust_remote_code": FLAG,
         "revision": TEXT,
         "peft_path": TEXT,
@@ -142,6 +145,7 @@ MODEL = Keys(
         "notes": TEXT,
         "verified": TEXT,
         "size": TEXT,
+        "context": INT,
         "licence": TEXT,
     }
 )

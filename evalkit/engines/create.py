@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from evalkit.engines.base import Engine
+from evalkit.engines.options import check_options
 from evalkit.errors import ConfigError
 from evalkit.registry import did_you_mean
 from evalkit.types import ModelSpec
@@ -18,6 +19,7 @@ def create_engine(spec: ModelSpec) -> Engine:
     """
     if spec.engine not in ENGINES:
         raise ConfigError(f"unknown engine {spec.engine!r} of model {spec.name}", did_you_mean(spec.engine, ENGINES))
+    check_options(spec)
     return ENGINES[spec.engine](spec)
 
 
@@ -27,11 +29,25 @@ def _hf(spec: ModelSpec) -> Engine:
     return HFEngine(spec)
 
 
+def _vllm(spec: ModelSpec) -> Engine:
+    from evalkit.engines.vllm import VLLMEngine
+
+    return VLLMEngine(spec)
+
+
+def _lmdeploy(spec: ModelSpec) -> Engine:
+    from evalkit.engines.lmdeploy import LMDeployEngine
+
+    return LMDeployEngine(spec)
+
+
 def _fake(spec: ModelSpec) -> Engine:
     from evalkit.engines.fake import FakeEngine
 
     return FakeEngine(spec)
 
 
-ENGINES: Mapping[str, Callable[[ModelSpec], Engine]] = MappingProxyType({"hf": _hf, "fake": _fake})
+ENGINES: Mapping[str, Callable[[ModelSpec], Engine]] = MappingProxyType(
+    {"hf": _hf, "vllm": _vllm, "lmdeploy": _lmdeploy, "fake": _fake}
+)
 """Engine names; each factory imports its engine only when it is called."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.digest import digest, file_sha256, weights_digest
+from evalkit.engines.options import reply_options
 from evalkit.errors import ModelError
 from evalkit.hub import reachable
 from evalkit.types import Kind, ModelSpec
@@ -30,13 +31,16 @@ SMALL_FILES = (
     "chat_template.jinja",
     "chat_template.json",
     "adapter_config.json",
+    "spiece.model",
 )
+SMALL_PATTERNS = ("*.tiktoken",)
 REPLY_FIELDS = (
     "kind",
     "engine",
     "dtype",
     "max_seq_len",
     "system_prompt",
+    "chat_template",
     "end_strings",
     "trust_remote_code",
     "attn_implementation",
@@ -45,8 +49,6 @@ REPLY_FIELDS = (
 UNUSED_FILES = ("*.pth", "*.gguf", "*.onnx", "*.msgpack", "*.h5", "original/*")
 """Copies of the weights in forms that are not loaded."""
 FAKE_ENGINE = "fake"
-CHAOS_OPTIONS = ("seconds", "gen_seconds", "crash_on", "hang_on", "fail_on", "error_on")
-"""Options of the fake engine that decide whether it answers, never what it answers."""
 
 
 def fingerprint(spec: ModelSpec) -> str:
@@ -54,11 +56,12 @@ def fingerprint(spec: ModelSpec) -> str:
 
     A local checkpoint enters by the content of its files, so a copy of it elsewhere has the same
     fingerprint; a hub checkpoint by its id and the commit in the local cache (`main` where it is
-    not cached). Batch sizes, the device, the name and notes are left out.
+    not cached). What is about speed alone is left out (`engines/options.py`), as are the name, notes
+    and how thinking is cut off, which acts on replies that are there.
     Raises ModelError when a local path does not exist.
     """
     facts: dict[str, Any] = {field: getattr(spec, field) for field in REPLY_FIELDS}
-    facts["options"] = {k: v for k, v in spec.options.items() if k not in CHAOS_OPTIONS}
+    facts["options"] = reply_options(spec)
     if spec.engine == FAKE_ENGINE:
         facts["path"] = spec.path
         return digest(facts)
@@ -111,6 +114,15 @@ def fetch_checkpoint(path: str, revision: str = "") -> None:
         raise ModelError(f"{path} cannot be fetched from the hub: {first}", "check the id and your access") from error
 
 
+def check_trust(spec: ModelSpec) -> None:
+    """ModelError when a config says that its checkpoint runs code of its own, and nobody allowed that."""
+    if spec.needs_remote_code and not spec.trust_remote_code:
+        raise ModelError(
+            f"{spec.name} runs code that comes with the checkpoint ({spec.path})",
+            "give --trust-remote-code if you trust its author",
+        )
+
+
 def check_checkpoint(spec: ModelSpec) -> None:
     """Checks that cost no model load; ModelError with a hint on the first fault.
 
@@ -122,6 +134,11 @@ def check_checkpoint(spec: ModelSpec) -> None:
         return
     folder = local_dir(spec.path, spec.revision)
     if folder is not None:
+        if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
+            raise ModelError(
+                f"{folder} is a PEFT adapter, not a checkpoint",
+                f"give its base model by --hf-path and the adapter by --peft-path {folder}",
+            )
         if not (folder / "config.json").is_file():
             raise ModelError(
                 f"{folder} has no config.json",
@@ -214,6 +231,7 @@ def _content(path: str, revision: str, code: bool) -> Mapping[str, Any]:
         local_dir(path, revision)  # raises when it cannot be a hub id either
         return {"hub": path, "commit": _cached_commit(path, revision) or revision or "main"}
     files = [folder / name for name in SMALL_FILES if (folder / name).is_file()]
+    files += [file for pattern in SMALL_PATTERNS for file in sorted(folder.glob(pattern))]
     files += sorted(folder.glob("*.py")) if code else []
     weights = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.bin"))
     small = {file.name: file_sha256(file) for file in files}

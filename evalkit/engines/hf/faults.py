@@ -41,7 +41,7 @@ def explain(error: Exception, what: str, spec: ModelSpec) -> ModelError:
     if "trust_remote_code" in whole or "custom code" in whole:
         return ModelError(
             f"{spec.path} needs code that comes with the checkpoint",
-            "set trust_remote_code: true if you trust its author",
+            "give --trust-remote-code if you trust its author",
         )
     if isinstance(error, ImportError):
         return ModelError(f"{what} of {spec.path} needs a missing package: {said}", "install it with pip")
@@ -55,7 +55,7 @@ def explain(error: Exception, what: str, spec: ModelSpec) -> ModelError:
     if "model type" in whole or "Unrecognized model" in whole:
         return ModelError(
             f"transformers does not know the architecture of {spec.path}: {said}",
-            "update transformers, or set trust_remote_code: true if the checkpoint brings its own code",
+            "update transformers, or give --trust-remote-code if the checkpoint brings its own code",
         )
     if any(part in whole for part in ("size mismatch", "mismatched", "conversion of the weights")):
         return ModelError(f"the weights of {spec.path} do not have the shapes of its config.json", AGAIN)

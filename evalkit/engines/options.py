@@ -1,0 +1,67 @@
+"""`options:` of model configs: which ones an engine has, and which of them are about speed alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from evalkit.errors import ConfigError
+from evalkit.registry import did_you_mean
+from evalkit.types import ModelSpec
+
+PERFORMANCE_FIELDS = ("gpus", "device", "batch_tokens")
+"""Fields of every ModelSpec that decide how fast replies come, by design never which."""
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """The options of one engine."""
+
+    performance: tuple[str, ...] = ()
+    """Never change a prediction, by design: not in the fingerprint, so a run goes on with another value."""
+    reply: tuple[str, ...] = ()
+    """May change a reply: in the fingerprint."""
+
+
+OPTIONS: Mapping[str, EngineOptions] = MappingProxyType(
+    {
+        "hf": EngineOptions(("engine_path", "generation_path"), ("quantization",)),
+        "vllm": EngineOptions(
+            ("gpu_memory_utilization", "max_num_seqs", "max_num_batched_tokens", "prefix_caching", "enforce_eager"),
+            ("quantization",),
+        ),
+        "lmdeploy": EngineOptions(
+            ("cache_max_entry_count", "max_batch_size", "prefix_caching"), ("model_format", "quant_policy")
+        ),
+        # whether it answers, never what it answers
+        "fake": EngineOptions(("seconds", "crash_on", "fail_on", "error_on")),
+    }
+)
+"""Engines that are not listed check their options themselves; all of those enter the fingerprint."""
+
+
+def check_options(spec: ModelSpec) -> None:
+    """ConfigError, with near matches, for an option that the engine does not have."""
+    if spec.engine not in OPTIONS:
+        return
+    known = OPTIONS[spec.engine].performance + OPTIONS[spec.engine].reply
+    for name in spec.options:
+        if name not in known:
+            raise ConfigError(
+                f"unknown option {name!r} of the {spec.engine} engine (model {spec.name})", did_you_mean(name, known)
+            )
+
+
+def reply_options(spec: ModelSpec) -> dict[str, Any]:
+    """The options that enter the fingerprint."""
+    fast = OPTIONS.get(spec.engine, EngineOptions()).performance
+    return {name: value for name, value in spec.options.items() if name not in fast}
+
+
+def performance(spec: ModelSpec) -> dict[str, Any]:
+    """What is about speed alone, as the manifest records it."""
+    fast = OPTIONS.get(spec.engine, EngineOptions()).performance
+    facts: dict[str, Any] = {name: getattr(spec, name) for name in PERFORMANCE_FIELDS}
+    return {**facts, **{name: value for name, value in spec.options.items() if name in fast}}
