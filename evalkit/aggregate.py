@@ -8,7 +8,8 @@ from typing import Literal
 
 from evalkit import stats
 from evalkit.metrics import make_metric
-from evalkit.score import SubsetResult
+from evalkit.score import THINKING, SubsetResult
+from evalkit.thinking import UNFINISHED
 from evalkit.types import Benchmark, Score
 
 Level = Literal["headline", "group", "subset"]
@@ -103,7 +104,7 @@ class _Maker:
             stderr=self._stderr(found, weights) if averaged and self.is_primary else None,
             flag=self._flag(subsets, full),
             level=level,
-            extra={"fragile": float(fragile)} if (fragile := sum(r.fragile for r in found)) else {},
+            extra=_counts(found),
         )
 
     def _stderr(self, found: Sequence[SubsetResult], weights: Sequence[float]) -> float | None:
@@ -129,12 +130,24 @@ class _Maker:
         notes = [problem] if problem else []
         notes += [f"{len(subsets)} of {full} subsets"] if len(subsets) < full else []
         notes += [f"{truncated} prompts cut on the left"] if truncated else []
+        unfinished = sum(self.results[s].unfinished for s in subsets if s in self.results)
+        notes += [f"{unfinished} replies end inside their thinking"] if unfinished else []
         return "; ".join(notes)
 
     def _cause(self, subset: str) -> str:
         """Why this subset has no number, or one over too few samples."""
         result = self.results.get(subset)
         return self.causes.get(subset, "") or (result.problem if result else "")
+
+
+def _counts(results: Sequence[SubsetResult]) -> dict[str, float]:
+    """Numbers of samples that need a remark; those that are 0 are left out."""
+    counts = {
+        "fragile": sum(r.fragile for r in results),
+        THINKING: sum(r.thinking for r in results),
+        UNFINISHED: sum(r.unfinished for r in results),
+    }
+    return {name: float(count) for name, count in counts.items() if count}
 
 
 def _some(names: Iterable[str], limit: int = 3) -> str:

@@ -13,10 +13,13 @@ from evalkit.extract import extract
 from evalkit.metrics import Case, Judged, Metric, Tools, make_metric
 from evalkit.sandbox import run_programs
 from evalkit.task import Task, requests_of
+from evalkit.thinking import NONE, UNFINISHED, Reasoning, split_thinking
 from evalkit.types import Benchmark, ModelSpec, NamedCall, Reply, Request, Sample, Verdict
 
 SAME_EVERYWHERE = 8
 """From this many samples on, equal scores for all labels of all of them are taken for a broken engine."""
+THINKING = "thinking"
+"""Detail of a reasoning model's verdict: whether the reply has thinking in it."""
 NEEDS_CODE = "not run: scoring executes generated programs, give --allow-code"
 
 
@@ -51,6 +54,10 @@ class SubsetResult:
     """Answers whose margin is below the engine's numeric noise."""
     problem: str = ""
     """Why there is no number, or why it must not be trusted."""
+    thinking: int = 0
+    """Replies of a reasoning model with thinking in them, finished or not."""
+    unfinished: int = 0
+    """Those that end inside it."""
 
 
 def score_subset(
@@ -75,7 +82,7 @@ def score_subset(
     cases, verdicts = [], []
     for sample, requests in zip(samples, asked, strict=True):
         for group in _draws(requests, benchmark):
-            verdict, case = _read(benchmark, sample, group, replies)
+            verdict, case = _read(benchmark, sample, group, replies, model.reasoning)
             verdicts.append(verdict)
             cases += [case] if case else []
     broken = _constant(verdicts) if benchmark.mode != "gen" else ""
@@ -97,6 +104,8 @@ def score_subset(
         truncated=sum(v.truncated for v in verdicts),
         fragile=sum(margin < (noise or 0.0) for margin in margins),
         problem=problem,
+        thinking=sum(v.detail.get(THINKING, NONE) != NONE for v in verdicts),
+        unfinished=sum(v.detail.get(THINKING) == UNFINISHED for v in verdicts),
     )
 
 
@@ -138,7 +147,11 @@ def _draws(requests: Sequence[Request], benchmark: Benchmark) -> list[list[Reque
 
 
 def _read(
-    benchmark: Benchmark, sample: Sample, requests: Sequence[Request], replies: Mapping[str, Reply]
+    benchmark: Benchmark,
+    sample: Sample,
+    requests: Sequence[Request],
+    replies: Mapping[str, Reply],
+    reasoning: Reasoning | None,
 ) -> tuple[Verdict, Case | None]:
     found = [r for r in (replies.get(r.key) for r in requests) if r is not None]
     errors = sorted({_error_of(r, benchmark) for r in found} - {""})
@@ -149,8 +162,9 @@ def _read(
     context = context_of(benchmark, sample)
     if benchmark.mode == "gen":
         text = answered[0].text or ""
-        answer: Any = extract(text, filled_steps(benchmark, sample), context)
-        detail = {"text": text, "finish": answered[0].finish}
+        said = split_thinking(text, reasoning, benchmark.gen.stop) if reasoning else None
+        answer: Any = extract(said.answer if said else text, filled_steps(benchmark, sample), context)
+        detail = {"text": text, "finish": answered[0].finish, **({THINKING: said.thinking} if said else {})}
     else:
         scores = {r.label: reply.nll or 0.0 for r, reply in zip(requests, answered, strict=True)}
         answer = min(scores, key=lambda label: scores[label])  # the first label wins a tie

@@ -20,7 +20,7 @@ from evalkit.report.summary import Summarizer, load_summarizer, reference_column
 from evalkit.report.tables import as_csv, as_markdown, as_text
 from evalkit.runners.base import JobFailure, Outcome, Progress, Runner
 from evalkit.runners.recorded import RecordedRunner
-from evalkit.score import NEEDS_CODE, Options, SubsetResult, score_subset
+from evalkit.score import NEEDS_CODE, THINKING, Options, SubsetResult, score_subset
 from evalkit.store import COMPLETE, INCOMPLETE, RunStore, create_run, find_unfinished, open_run
 from evalkit.table import Table, make_table, pick_rows, without_subsets
 from evalkit.task import Task
@@ -53,10 +53,10 @@ def choose_store(
 ) -> tuple[RunStore, bool]:
     """(the run's folder, does it continue an older one): the one named, else the newest unfinished of this plan."""
     manifest = {**to_manifest(planned.plan, command), "environment": environment()}
-    if reuse is None:
-        found = None if new else find_unfinished(parent, planned.plan.hash)
+    if reuse is not None:
+        found: RunStore | None = open_run(reuse, parent)
     else:
-        found = open_run(reuse, parent)
+        found = None if new else find_unfinished(parent, planned.plan.hash)
     if found is None:
         return create_run(parent, manifest), False
     with found.locked():  # not under the hands of a command that works on it
@@ -110,7 +110,7 @@ def score_run(
         known = causes.get((pair.model, pair.benchmark), {})
         noise = engines.get(pair.model, {}).get("score_noise")
         scores += score_pair(store, plan, pair, task, options, known, noise)
-    notes = notes_of(plan, failures, engines) + fragile_notes(scores, engines)
+    notes = notes_of(plan, failures, engines) + fragile_notes(scores, engines) + thinking_notes(plan, scores)
     table = make_table(scores, list(plan.models), notes)
     finished = Finished(store, tuple(scores), table, tuple(failures), "")
     text = write_report(finished, open_library(config_dirs), summarizer, reference_column)
@@ -192,6 +192,19 @@ def fragile_notes(scores: Sequence[Score], engines: Mapping[str, Mapping[str, An
         for s in scores
         if s.level == "headline" and "fragile" in s.extra
     ]
+
+
+def thinking_notes(plan: RunPlan, scores: Sequence[Score]) -> list[str]:
+    """How many replies of each reasoning model have thinking in them, by benchmark."""
+    notes = []
+    for model in (m for m in plan.models.values() if m.reasoning is not None):
+        heads = [s for s in scores if s.model == model.name and s.mode == "gen" and s.level == "headline" and s.n]
+        said = [f"{s.row} {s.extra.get(THINKING, 0.0) / s.n:.1%} of {s.n}" for s in heads]
+        if said:
+            notes.append(
+                f"{model.name}: thinking is cut off before extraction; replies with thinking: {', '.join(said)}"
+            )
+    return notes
 
 
 def write_report(finished: Finished, library: Library, name: str | None, column: str = "") -> str:

@@ -245,11 +245,15 @@ def requests_of(task: Task, sample: Sample, model: ModelSpec, fingerprint: str, 
 
 
 def gen_settings(benchmark: Benchmark, model: ModelSpec, seed: int) -> GenSettings:
-    """The benchmark's generation settings, completed by the model's; greedy runs have no seed."""
-    spec = benchmark.gen
+    """The benchmark's generation settings, completed by the model's; greedy runs have no seed.
+
+    A reasoning model gets room for its thinking and no stop strings: they would end it inside the
+    thinking, so they act when the answer is read (`score.py`).
+    """
+    spec, thinking = benchmark.gen, model.reasoning
     return GenSettings(
-        max_out_len=spec.max_out_len or model.max_new_tokens,
-        stop=spec.stop,
+        max_out_len=(spec.max_out_len or model.max_new_tokens) + (thinking.budget if thinking else 0),
+        stop=() if thinking else spec.stop,
         temperature=spec.temperature,
         top_p=spec.top_p,
         top_k=spec.top_k,

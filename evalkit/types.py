@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from evalkit.thinking import Reasoning
+
 Mode = Literal["ppl", "ll", "gen"]
 Kind = Literal["base", "chat"]
 Row = Mapping[str, Any]
@@ -150,18 +152,6 @@ class Benchmark:
     """The merged config, as written to the manifest."""
     source: str = ""
     """The file it was read from."""
-
-
-@dataclass(frozen=True)
-class Reasoning:
-    """How a model marks the thinking in its outputs; it is kept in replies and cut off before extraction."""
-
-    open: str = "<think>"
-    """Begins the thinking; empty where the chat template has written it at the end of the prompt."""
-    close: str = "</think>"
-    """Ends it."""
-    budget: int = 0
-    """Output tokens granted for thinking, on top of the benchmark's limit."""
 
 
 @dataclass(frozen=True)

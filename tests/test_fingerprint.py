@@ -15,7 +15,8 @@ import pytest
 from evalkit.engines.locate import fingerprint
 from evalkit.engines.options import OPTIONS, check_options, performance
 from evalkit.errors import ConfigError
-from evalkit.types import ModelSpec, Reasoning
+from evalkit.thinking import Reasoning
+from evalkit.types import ModelSpec
 from tests import helpers
 from tests.test_resume import wait_for_replies
 

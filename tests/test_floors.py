@@ -17,7 +17,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGE = REPOSITORY / "evalkit"
 
 FLOORS = {
-    "evalkit": 0, "types": 0, "errors": 0, "registry": 0, "digest": 0,
+    "evalkit": 0, "types": 0, "errors": 0, "registry": 0, "digest": 0, "stops": 0, "thinking": 0,
     "builders": 1, "calls": 1, "extract": 1, "fewshot": 1, "metrics": 1, "prompt": 1,
     "quirks": 1, "rows": 1, "sharing": 1, "stats": 1, "table": 1, "template": 1,
     "configs": 2, "data": 2, "engines": 2, "environment": 2, "hub": 2, "rowfiles": 2, "sandbox": 2, "store": 2,

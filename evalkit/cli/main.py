@@ -11,7 +11,7 @@ import click
 
 import evalkit
 from evalkit.cli import listing, showing, status, tools
-from evalkit.cli.options import ManyGroup, data_options, summary_options
+from evalkit.cli.options import ManyGroup, data_options, model_options, summary_options
 from evalkit.cli.reporting import report
 from evalkit.errors import EXIT_FAILED, EXIT_INTERRUPTED, EvalkitError
 
@@ -28,20 +28,7 @@ EPILOG = "`run.py list datasets`, `list models` and `show NAME` tell what there 
     "--recorded-field", default="", metavar="NAME", help="The field of `--models recorded:PATH` that holds the text."
 )
 @click.option("--hf-path", "hf_paths", multiple=True, metavar="DIR_OR_ID…", help="Checkpoints without a config.")
-@click.option(
-    "--kind", type=click.Choice(["base", "chat"]), help="What the model is, where the checkpoint does not tell."
-)
-@click.option(
-    "--dtype", type=click.Choice(["auto", "float32", "float16", "bfloat16"]), help="Precision of the weights."
-)
-@click.option(
-    "--gpus-per-model", "--hf-num-gpus", "gpus", type=click.IntRange(1), help="Devices of one copy of the model."
-)
-@click.option(
-    "--engine-path", type=click.Choice(["auto", "tree", "plain"]), help="Scoring: share prefixes, or plain batches."
-)
-@click.option("--max-seq-len", type=click.IntRange(2), help="Most tokens of prompt and output.")
-@click.option("--max-out-len", type=click.IntRange(1), help="Output limit where the benchmark sets none.")
+@model_options
 @data_options
 @click.option("--work-dir", default="outputs", show_default=True, metavar="DIR", help="The parent of runs.")
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Only the first N rows of every subset.")

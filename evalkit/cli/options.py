@@ -59,6 +59,30 @@ def data_options(command: F) -> F:
     return command
 
 
+def model_options(command: F) -> F:
+    """Options of the models, for configs and bare checkpoints alike; what is not given is the config's."""
+    for option in reversed(MODEL_OPTIONS):
+        command = option(command)
+    return command
+
+
+MODEL_OPTIONS = (
+    click.option("--kind", type=click.Choice(["base", "chat"]), help="Default: a chat template makes a chat model."),
+    click.option("--engine", type=click.Choice(["hf", "vllm", "lmdeploy"]), help="What runs the checkpoint."),
+    click.option("--dtype", type=click.Choice(["auto", "float32", "float16", "bfloat16"]), help="Of the weights."),
+    click.option("--quantization", metavar="NAME", help="8bit or 4bit (bitsandbytes); vllm: its own names."),
+    click.option("--attn-implementation", metavar="NAME", help="eager, sdpa, flash_attention_2, …"),
+    click.option("--peft-path", metavar="DIR_OR_ID", help="A PEFT adapter on the model."),
+    click.option("--gpus-per-model", "--hf-num-gpus", "gpus", type=click.IntRange(1), help="Devices of one copy."),
+    click.option("--trust-remote-code", is_flag=True, help="Let a checkpoint run the code that it brings."),
+    click.option("--system-prompt", metavar="TEXT", help="First message to a chat model."),
+    click.option("--reasoning", is_flag=True, help="Cut <think>…</think> off before extraction, and count it."),
+    click.option("--engine-path", type=click.Choice(["auto", "tree", "plain"]), help="Scoring: share prefixes or not."),
+    click.option("--max-seq-len", type=click.IntRange(2), help="Most tokens of prompt and output."),
+    click.option("--max-out-len", type=click.IntRange(1), help="Output limit where the benchmark sets none."),
+)
+
+
 def summary_options(command: F) -> F:
     """Options of every command that prints a score table."""
     for option in (

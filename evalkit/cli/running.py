@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,23 +26,23 @@ from evalkit.types import Job
 if TYPE_CHECKING:
     from evalkit.forecast import Forecast
 
+MODEL_KEYS = (
+    "engine", "dtype", "gpus", "attn_implementation", "peft_path", "trust_remote_code", "system_prompt", "max_seq_len",
+)  # fmt: skip
+"""Options of the command line that are keys of a model config."""
+
 
 def options_of(options: Mapping[str, Any]) -> RunOptions:
     """The part of the command line that decides results."""
-    model = {
-        "dtype": options["dtype"],
-        "gpus": options["gpus"],
-        "max_seq_len": options["max_seq_len"],
-        "max_new_tokens": options["max_out_len"],
-    }
+    model = {key: options[key] for key in MODEL_KEYS} | {"max_new_tokens": options["max_out_len"]}
     return RunOptions(
         models=options["models"],
         datasets=options["datasets"],
         hf_paths=options["hf_paths"],
         recorded_field=options["recorded_field"],
         kind=options["kind"],
-        model_options={k: v for k, v in model.items() if v is not None},
-        overrides=(*options["overrides"], *_engine_path(options["engine_path"])),
+        model_options={k: v for k, v in model.items() if v not in (None, False)},
+        overrides=(*options["overrides"], *_model_overrides(options)),
         data_root=options["data_root"],
         tokenizer=options["tokenizer"],
         config_dirs=options["config_dirs"],
@@ -52,9 +52,13 @@ def options_of(options: Mapping[str, Any]) -> RunOptions:
     )
 
 
-def _engine_path(name: str | None) -> tuple[str, ...]:
-    """The override that forces a way of scoring."""
-    return (f"model.options.engine_path={name}",) if name else ()
+def _model_overrides(options: Mapping[str, Any]) -> Iterator[str]:
+    """Options of the command line that stand deeper in a model config."""
+    for name in ("engine_path", "quantization"):
+        if options[name]:
+            yield f"model.options.{name}={options[name]}"
+    if options["reasoning"]:
+        yield "model.reasoning={}"
 
 
 def run_command(options: Mapping[str, Any]) -> int:

@@ -11,7 +11,8 @@ from evalkit.configs.library import Library
 from evalkit.configs.merge import Override, load_merged, merged
 from evalkit.configs.yamlfile import Document
 from evalkit.errors import ConfigError
-from evalkit.types import Kind, ModelSpec, Reasoning
+from evalkit.thinking import Reasoning
+from evalkit.types import Kind, ModelSpec
 
 TABLE_ONLY = ("size", "context", "licence")
 """Keys that are read by `list` alone."""
@@ -61,7 +62,7 @@ def model_from_path(path: str, kind: Kind, overrides: Sequence[Override], option
 
 
 def changed(spec: ModelSpec, overrides: Sequence[Override], options: Mapping[str, Any]) -> ModelSpec:
-    """`spec` with `--set` and the model options of a command laid on what it was made from; ConfigError as in a file."""
+    """`spec` with overrides and a command's model options laid on what it was made from; ConfigError as in a file."""
     own = [o for o in overrides if o.target in ("", spec.name)]
     if not own and not options:
         return spec

@@ -18,6 +18,7 @@ from typing import Any
 from evalkit.digest import digest, file_sha256
 from evalkit.engines.matching import Draws, Expected, Line, Text, by_subset, folded, match, name_subsets
 from evalkit.errors import ConfigError, DataError, ModelError
+from evalkit.stops import before
 from evalkit.types import Benchmark, Kind, ModelSpec, Reply, Request, Sample
 
 ENGINE = "recorded"
@@ -114,7 +115,7 @@ class RecordedEngine:
             if text is None:
                 yield Reply(request.key, error="no output is recorded")
                 continue
-            kept = _cut(text, request.gen.stop if request.gen else ())
+            kept = before(text, request.gen.stop if request.gen else ())
             yield Reply(request.key, text=kept, finish="stop" if len(kept) < len(text) else "")
 
     def describe(self) -> Mapping[str, Any]:
@@ -124,13 +125,6 @@ class RecordedEngine:
 
     def close(self) -> None:
         """Nothing is held."""
-
-
-def _cut(text: str, stops: Sequence[str]) -> str:
-    """The text in front of the first stop string."""
-    for stop in stops:
-        text = text.split(stop, 1)[0]
-    return text
 
 
 Parts = dict[tuple[str, ...], tuple[Path, list[Line]]]

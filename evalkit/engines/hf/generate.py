@@ -13,6 +13,7 @@ from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteria
 from evalkit.engines.hf.memory import in_batches
 from evalkit.engines.hf.sampling import RowPlan, RowSampler, RowStops, decode, row_generator
 from evalkit.engines.hf.tokens import Encoded
+from evalkit.stops import first_cut
 from evalkit.types import GenSettings, Reply
 
 NO_MEMORY = "out of memory: this prompt and its output do not fit on the device even alone"
@@ -63,11 +64,6 @@ def generate(
         ready = [item for item in items if not item.error and bool(item.request.turns) == chat]
         writer = Writer(model, tokenizer, endings, chat)
         yield from in_batches(ready, full_length, writer.answer, lambda e: [e.failed(NO_MEMORY)], tokens, rows)
-
-
-def first_cut(text: str, marks: Sequence[str]) -> int:
-    """Where the first of any of the marks begins; -1 when there is none."""
-    return min((at for at in (text.find(mark) for mark in marks if mark) if at >= 0), default=-1)
 
 
 def settings(item: Encoded) -> GenSettings:
