@@ -10,15 +10,16 @@ import torch
 import transformers
 
 from evalkit.engines.hf.check import asked_path, choose_path, total_noise
-from evalkit.engines.hf.generate import Endings, generate, neutral_config
+from evalkit.engines.hf.generate import generate, neutral_config
 from evalkit.engines.hf.load import load
 from evalkit.engines.hf.memory import choose_budget, peak_memory
 from evalkit.engines.hf.probe import pads_well
 from evalkit.engines.hf.score import score
 from evalkit.engines.hf.stream import stream, stream_fits
-from evalkit.engines.hf.tokens import Encoded, Encoder, turn_end
+from evalkit.engines.hf.tokens import Encoded, Encoder
 from evalkit.engines.hf.tree import score_tree
 from evalkit.engines.hf.width import pays, tree_limits
+from evalkit.engines.hf.words import find_endings
 from evalkit.errors import ConfigError, ModelError
 from evalkit.registry import did_you_mean
 from evalkit.types import ModelSpec, Reply, Request
@@ -39,7 +40,7 @@ class HFEngine:
         self._device = loaded.device
         self._unexpected = loaded.unexpected_keys
         self._tokenizer_matches = loaded.tokenizer_matches_file
-        self._endings = find_endings(loaded.model, loaded.tokenizer, spec)
+        self._endings = find_endings(loaded.model.generation_config.eos_token_id, loaded.tokenizer, spec)
         # transformers fills what a request leaves open from here: sampling, penalties
         self._model.generation_config = neutral_config(self._endings, loaded.tokenizer.bos_token_id, chat=False)
         self._pads_well = pads_well(self._model, self._endings.pad)
@@ -98,6 +99,9 @@ class HFEngine:
             "dtype": str(model.dtype).removeprefix("torch."),
             "score_noise": self._noise,
             "attn_implementation": model.config._attn_implementation,
+            "quantization": self._spec.options.get("quantization", ""),
+            "adapter": self._spec.peft_path,
+            "devices": sorted({str(d) for d in getattr(model, "hf_device_map", {"": self._device}).values()}),
             "max_seq_len": self._encoder.max_seq_len,
             "vocab_size": self._encoder.vocab_size,
             "parameters": sum(p.numel() for p in model.parameters()),
@@ -138,24 +142,6 @@ def choose_stream(model: Any, spec: ModelSpec) -> tuple[bool, str]:
     if asked == "stream" and not fits:
         raise ModelError(f"this model cannot generate by continuous batching: {why}", "use generation_path: auto")
     return fits, why or "self-check passed"
-
-
-def find_endings(model: Any, tokenizer: Any, spec: ModelSpec) -> Endings:
-    """End tokens and strings: the tokenizer's, its chat template's, the generation config's, the spec's."""
-    stated = model.generation_config.eos_token_id
-    ids = [stated] if isinstance(stated, int) else list(stated or [])
-    if tokenizer.eos_token_id is not None:
-        ids.append(tokenizer.eos_token_id)
-    base = tuple(dict.fromkeys(ids))
-    special, end = tokenizer.get_added_vocab(), turn_end(tokenizer)
-    ids += [] if end is None else [end]
-    chat = tuple(dict.fromkeys([*ids, *(special[s] for s in spec.end_strings if s in special)]))
-    # an ordinary token ends by its id only: its text may be part of another token
-    marked = {*special.values(), *tokenizer.all_special_ids}
-    strings = [tokenizer.decode([i], skip_special_tokens=False) for i in chat if i in marked]
-    strings = [s for s in dict.fromkeys([*strings, *spec.end_strings]) if s]
-    pad = next((i for i in (tokenizer.pad_token_id, *base) if i is not None), 0)
-    return Endings(base, chat, tuple(strings), pad)
 
 
 def _device_name(device: torch.device) -> str:

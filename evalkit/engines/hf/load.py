@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from evalkit.engines.hf.device import pick_device, pick_dtype
 from evalkit.engines.hf.faults import AGAIN, loading
 from evalkit.engines.hf.native import find_family
 from evalkit.engines.hf.probe import check_finite
+from evalkit.engines.hf.quantize import quantization
 from evalkit.engines.locate import check_checkpoint, local_dir
 from evalkit.errors import ModelError
 from evalkit.types import ModelSpec
@@ -70,7 +71,7 @@ def load(spec: ModelSpec) -> Loaded:
     with loading("the model", spec):
         if spec.peft_path:
             add_adapter(model, spec)
-        model = model if spec.gpus > 1 else model.to(device)
+        model = model if "device_map" in arguments else model.to(device)
     model.eval()
     check_finite(model, spec.path)
     limit = spec.max_seq_len or length_limit(model.config, tokenizer)
@@ -119,10 +120,12 @@ def length_limit(config: Any, tokenizer: Any) -> int:
     text = config.get_text_config()
     stated = [getattr(text, field, None) for field in LENGTH_FIELDS]
     stated.append(getattr(tokenizer, "model_max_length", None))
-    for value in stated:
-        if isinstance(value, int) and 0 < value < SANE_LENGTH:
-            return value
-    return FALLBACK_LENGTH
+    return sane_length(stated)
+
+
+def sane_length(stated: Iterable[Any]) -> int:
+    """The first value that can be a length in tokens; 2048 when there is none."""
+    return next((v for v in stated if isinstance(v, int) and 0 < v < SANE_LENGTH), FALLBACK_LENGTH)
 
 
 def _arguments(spec: ModelSpec, device: torch.device) -> dict[str, Any]:
@@ -136,6 +139,9 @@ def _arguments(spec: ModelSpec, device: torch.device) -> dict[str, Any]:
         arguments["attn_implementation"] = spec.attn_implementation
     if spec.gpus > 1:
         arguments["device_map"] = "auto"
+    packed = quantization(spec, arguments["dtype"])
+    if packed is not None:  # such weights are placed while they are loaded, not moved afterwards
+        arguments |= {"quantization_config": packed, "device_map": arguments.get("device_map", {"": str(device)})}
     return arguments
 
 

@@ -100,7 +100,7 @@ class Encoder:
 
     def _chat_tokens(self, turns: Sequence[Turn]) -> list[int]:
         """Ids of a conversation; the template writes the special tokens, none are added."""
-        text = render_chat(self.tokenizer, with_system(turns, self.spec.system_prompt), self.spec.path)
+        text = render_chat(self.tokenizer, with_system(turns, self.spec.system_prompt), self.spec)
         return list(self.tokenizer(text, add_special_tokens=False, truncation=False)["input_ids"])
 
     def _cut(self, ids: Sequence[int], limit: int) -> tuple[tuple[int, ...], bool]:
@@ -123,29 +123,34 @@ def with_system(turns: Sequence[Turn], system_prompt: str) -> tuple[Turn, ...]:
     return (Turn("system", system_prompt), *turns)
 
 
-def render_chat(tokenizer: Any, turns: Sequence[Turn], path: str) -> str:
+def render_chat(tokenizer: Any, turns: Sequence[Turn], spec: ModelSpec) -> str:
     """The conversation as one text, up to where the assistant's answer begins.
 
-    Raises ModelError when the tokenizer has no chat template, and jinja2's TemplateError when the
-    template refuses the turns.
+    The template is the spec's, else the tokenizer's.
+    Raises ModelError when there is none, and jinja2's TemplateError when the template refuses the turns.
     """
-    if not tokenizer.chat_template:
+    own = spec.chat_template or None
+    if not own and not tokenizer.chat_template:
         raise ModelError(
-            f"the tokenizer of {path} has no chat template",
-            "evaluate it as a base model (kind: base), or add chat_template.jinja to the checkpoint",
+            f"the tokenizer of {spec.path} has no chat template",
+            "evaluate it as a base model (--kind base), or give chat_template in a model config",
         )
     messages = [{"role": turn.role, "content": turn.text} for turn in turns]
-    return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+    text = tokenizer.apply_chat_template(messages, chat_template=own, tokenize=False, add_generation_prompt=True)
+    return str(text)
 
 
-def turn_end(tokenizer: Any) -> int | None:
+def turn_end(tokenizer: Any, spec: ModelSpec) -> int | None:
     """The special token that the chat template writes behind an assistant's answer; None where there is none.
 
     Some checkpoints leave it out of their generation config and would write on after their turn.
     """
     turns = [{"role": "user", "content": "1"}, {"role": "assistant", "content": "answer"}]
+    own = spec.chat_template or None
+    if not own and not tokenizer.chat_template:
+        return None
     try:
-        text = str(tokenizer.apply_chat_template(turns, tokenize=False)) if tokenizer.chat_template else ""
+        text = str(tokenizer.apply_chat_template(turns, chat_template=own, tokenize=False))
     except TemplateError:
         return None
     ids = tokenizer(text.rpartition("answer")[2], add_special_tokens=False)["input_ids"]
