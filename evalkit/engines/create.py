@@ -30,15 +30,15 @@ def _hf(spec: ModelSpec) -> Engine:
 
 
 def _vllm(spec: ModelSpec) -> Engine:
-    from evalkit.engines.vllm import VLLMEngine
+    from evalkit.engines.vllm import make_engine
 
-    return VLLMEngine(spec)
+    return make_engine(spec)
 
 
 def _lmdeploy(spec: ModelSpec) -> Engine:
-    from evalkit.engines.lmdeploy import LMDeployEngine
+    from evalkit.engines.lmdeploy import make_engine
 
-    return LMDeployEngine(spec)
+    return make_engine(spec)
 
 
 def _fake(spec: ModelSpec) -> Engine:

@@ -147,7 +147,7 @@ def test_remote_code_is_refused(tiny_model: Path, copy_of: Copy, edit_json: Any)
     edit_json(path / "config.json", model_type="nonesuch", auto_map=auto)
     (path / "conf.py").write_text("raise SystemExit('remote code ran')")
     error = refused(path, "code that comes with the checkpoint")
-    assert "trust_remote_code: true" in error.hint
+    assert "--trust-remote-code" in error.hint
 
 
 def test_not_finite(tiny_model: Path, copy_of: Copy) -> None:

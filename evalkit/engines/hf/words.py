@@ -31,7 +31,7 @@ class Words:
 def load_words(spec: ModelSpec) -> Words:
     """Load all but the weights; ModelError with a hint when that cannot be done properly."""
     check_checkpoint(spec)
-    where = {"revision": spec.revision or None}
+    where: dict[str, Any] = {"revision": spec.revision or None}
     with loading("config.json", spec):
         raw, _ = PreTrainedConfig.get_config_dict(spec.path, **where)
     family = find_family(raw, spec.path)
