@@ -107,10 +107,11 @@ def model_rows(library: Any, pattern: str) -> list[dict[str, Any]]:
                 "kind": data.get("kind", "?"),
                 "engine": data.get("engine", "hf"),
                 "size": data.get("size", ""),
-                "context": data.get("max_seq_len", ""),
-                "licence": data.get("licence", ""),
+                "context": data.get("max_seq_len", data.get("context", "")),
                 "verified": "yes" if data.get("verified") else "no",
+                "remote code": "needed" if data.get("needs_remote_code") else "",
                 "path": data.get("path", ""),
+                "licence": data.get("licence", ""),
             }
         )
     return rows

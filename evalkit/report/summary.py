@@ -99,12 +99,12 @@ def reference_columns(
 
 
 def column_of(model: str, columns: Sequence[str]) -> str:
-    """The column that means a model: equal names but for `-`, `_`, case, and the engine; empty when there is none."""
+    """The column that means a model: equal but for `-`, `_`, `.`, case, and the engine; empty when there is none."""
     return next((c for c in columns if _plain_name(c) == _plain_name(model)), "")
 
 
 def _plain_name(name: str) -> str:
-    parts = name.casefold().replace("_", "-").split("-")
+    parts = name.casefold().replace("_", "-").replace(".", "-").split("-")
     while len(parts) > 1 and parts[0] in ENGINES:
         parts = parts[1:]
     while len(parts) > 1 and parts[-1] in ENGINES:
