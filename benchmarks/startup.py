@@ -18,6 +18,7 @@ RUN = [sys.executable, str(ROOT / "run.py")]
 LIGHT = {
     "--help": ["--help"],
     "list datasets": ["list", "datasets"],
+    "list models": ["list", "models"],
     "list": ["list"],
     "show mmlu": ["show", "mmlu:anatomy", "--data-root", "samples"],
 }

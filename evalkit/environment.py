@@ -22,6 +22,11 @@ PACKAGES = (
     "ruamel.yaml",
     "numpy",
     "sentencepiece",
+    "accelerate",
+    "peft",
+    "bitsandbytes",
+    "vllm",
+    "lmdeploy",
 )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,8 @@ class RunPlan:
     seed: int
     data_root: str | None
     tokenizer: str | None
+    identities: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """What the fingerprints are digests of: digests of the files, settings; to tell why two differ."""
 
     def root_of(self, benchmark: Benchmark) -> DataRoot:
         """Where the benchmark's rows are looked for."""
@@ -93,6 +95,7 @@ def to_manifest(plan: RunPlan, command: Sequence[str]) -> dict[str, Any]:
                 "resolved": plain(spec.resolved),
                 "source": spec.source,
                 "fingerprint": plan.fingerprints[name],
+                "identity": plain(plan.identities.get(name, {})),
                 "performance": performance(spec),
             }
             for name, spec in plan.models.items()

@@ -13,7 +13,8 @@ from evalkit.configs.library import Library, open_library
 from evalkit.configs.merge import Override, parse_override
 from evalkit.configs.model import changed, load_model_config, model_from_path
 from evalkit.configs.resolve import resolve_datasets, resolve_models
-from evalkit.engines.locate import check_checkpoint, check_trust, detect_kind, fetch_checkpoint, fingerprint
+from evalkit.digest import digest
+from evalkit.engines.locate import check_checkpoint, check_trust, detect_kind, fetch_checkpoint, identity
 from evalkit.engines.options import check_options
 from evalkit.engines.recorded import ENGINE, PREFIX, Outputs, load_outputs, recorded_fingerprint, recorded_model
 from evalkit.errors import ConfigError, EvalkitError, ModelError
@@ -69,10 +70,11 @@ def make_plan(options: RunOptions) -> Planned:
     parsed = [parse_override(text) for text in options.overrides]
     models = load_models(options, library, [o for for_model, o in parsed if for_model])
     benchmarks, selected, wanted = load_benchmarks(options, library, models, [o for m, o in parsed if not m])
-    fingerprints, broken = _fingerprints(models)
+    fingerprints, identities, broken = _fingerprints(models)
     plan = RunPlan(
         models=models,
         fingerprints=fingerprints,
+        identities=identities,
         benchmarks=benchmarks,
         selected=selected,
         pairs=tuple(Pair(m, b) for m, b in wanted),
@@ -131,9 +133,12 @@ def load_benchmarks(
     return benchmarks, selected, pairs
 
 
-def _fingerprints(models: Mapping[str, ModelSpec]) -> tuple[dict[str, str], dict[str, ModelError]]:
-    """Digests of the models; one that cannot be read is noted, unless it is the only one."""
+def _fingerprints(
+    models: Mapping[str, ModelSpec],
+) -> tuple[dict[str, str], dict[str, dict[str, Any]], dict[str, ModelError]]:
+    """Digests of the models, and what was digested; one that cannot be read is noted, unless it is the only one."""
     found: dict[str, str] = {}
+    identities: dict[str, dict[str, Any]] = {}
     broken: dict[str, ModelError] = {}
     for name, spec in models.items():
         try:
@@ -146,13 +151,14 @@ def _fingerprints(models: Mapping[str, ModelSpec]) -> tuple[dict[str, str], dict
                 if spec.peft_path:
                     fetch_checkpoint(spec.peft_path)
             check_checkpoint(spec)
-            found[name] = fingerprint(spec)
+            identities[name] = identity(spec)
+            found[name] = digest(identities[name])
         except ModelError as error:
             broken[name], found[name] = error, "unreadable"
     if models and len(broken) == len(models):
         hint = next(iter(broken.values())).hint
         raise ModelError("; ".join(f"{n}: {e.message}" for n, e in broken.items()), hint)
-    return found, broken
+    return found, identities, broken
 
 
 def _load_data(plan: RunPlan, broken: Mapping[str, ModelError]) -> Planned:

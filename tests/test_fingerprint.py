@@ -88,6 +88,7 @@ def test_a_run_goes_on_with_another_engine_path(tmp_path: Path, tiny_model: Path
     manifest = json.loads((folder / "manifest.json").read_text())
     (entry,) = manifest["models"].values()
     assert entry["performance"]["engine_path"] == "auto" and entry["fingerprint"]
+    assert set(entry["identity"]["checkpoint"]) >= {"config.json", "model.safetensors", "tokenizer.json"}
     (earlier,) = manifest["earlier"]
     assert [p["engine_path"] for p in earlier["performance"].values()] == ["plain"]
     (facts,) = manifest["engines"].values()

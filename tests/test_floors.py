@@ -176,7 +176,7 @@ def test_functions_are_short() -> None:
     assert not long, f"over {FUNCTION_LINES} lines: {long}"
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["list", "datasets"]], ids=" ".join)
+@pytest.mark.parametrize("arguments", [["--help"], ["list", "datasets"], ["list", "models"]], ids=" ".join)
 def test_light_commands_import_nothing_heavy(arguments: list[str]) -> None:
     code = (
         "import json, runpy, sys\n"

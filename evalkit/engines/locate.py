@@ -52,7 +52,12 @@ FAKE_ENGINE = "fake"
 
 
 def fingerprint(spec: ModelSpec) -> str:
-    """Digest of everything about a model that decides its replies.
+    """Digest of everything about a model that decides its replies: of its `identity`."""
+    return digest(identity(spec))
+
+
+def identity(spec: ModelSpec) -> dict[str, Any]:
+    """Everything about a model that decides its replies.
 
     A local checkpoint enters by the content of its files, so a copy of it elsewhere has the same
     fingerprint; a hub checkpoint by its id and the commit in the local cache (`main` where it is
@@ -63,12 +68,11 @@ def fingerprint(spec: ModelSpec) -> str:
     facts: dict[str, Any] = {field: getattr(spec, field) for field in REPLY_FIELDS}
     facts["options"] = reply_options(spec)
     if spec.engine == FAKE_ENGINE:
-        facts["path"] = spec.path
-        return digest(facts)
+        return {**facts, "path": spec.path}
     facts["checkpoint"] = _content(spec.path, spec.revision, code=spec.trust_remote_code)
     if spec.peft_path:
         facts["adapter"] = _content(spec.peft_path, "", code=False)
-    return digest(facts)
+    return facts
 
 
 def detect_kind(path: str, revision: str = "") -> Kind:
