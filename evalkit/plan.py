@@ -15,7 +15,7 @@ from evalkit.configs.model import changed, load_model_config, model_from_path
 from evalkit.configs.resolve import resolve_datasets, resolve_models
 from evalkit.digest import digest
 from evalkit.engines.locate import check_checkpoint, check_trust, detect_kind, fetch_checkpoint, identity
-from evalkit.engines.options import check_options
+from evalkit.engines.options import check_options, check_packages
 from evalkit.engines.recorded import ENGINE, PREFIX, Outputs, load_outputs, recorded_fingerprint, recorded_model
 from evalkit.errors import ConfigError, EvalkitError, ModelError
 from evalkit.manifest import HUB_ENGINES, Pair, RunPlan
@@ -146,6 +146,7 @@ def _fingerprints(
                 found[name] = recorded_fingerprint(spec)
                 continue
             check_trust(spec)
+            check_packages(spec)
             if spec.engine in HUB_ENGINES:
                 fetch_checkpoint(spec.path, spec.revision)
                 if spec.peft_path:

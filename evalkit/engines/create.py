@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from evalkit.engines.base import Engine
-from evalkit.engines.options import check_options
+from evalkit.engines.options import check_options, check_packages
 from evalkit.errors import ConfigError
 from evalkit.registry import did_you_mean
 from evalkit.types import ModelSpec
@@ -20,6 +20,7 @@ def create_engine(spec: ModelSpec) -> Engine:
     if spec.engine not in ENGINES:
         raise ConfigError(f"unknown engine {spec.engine!r} of model {spec.name}", did_you_mean(spec.engine, ENGINES))
     check_options(spec)
+    check_packages(spec)
     return ENGINES[spec.engine](spec)
 
 

@@ -23,12 +23,12 @@ OWN = 1
 
 
 def make_engine(spec: ModelSpec) -> OutsideEngine:
-    """The loaded engine; ModelError when lmdeploy is not installed or cannot load the model."""
+    """The loaded engine; ModelError when lmdeploy cannot be imported or cannot load the model."""
     try:
         import lmdeploy
     except ImportError as error:
         raise ModelError(
-            f"the engine lmdeploy needs the package lmdeploy: {error}",
+            f"the package lmdeploy cannot be imported: {error}",
             "pip install 'evalkit[lmdeploy]' in an environment of its own, or --engine hf",
         ) from error
     from evalkit.engines.hf.words import load_words

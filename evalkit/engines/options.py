@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from types import MappingProxyType
 from typing import Any
 
-from evalkit.errors import ConfigError
+from evalkit.errors import ConfigError, ModelError
 from evalkit.registry import did_you_mean
 from evalkit.types import ModelSpec
 
@@ -52,6 +53,18 @@ def check_options(spec: ModelSpec) -> None:
             raise ConfigError(
                 f"unknown option {name!r} of the {spec.engine} engine (model {spec.name})", did_you_mean(name, known)
             )
+
+
+def check_packages(spec: ModelSpec) -> None:
+    """ModelError when a package that the config asks for is not installed; nothing is imported."""
+    wanted = {spec.engine: spec.engine} if spec.engine in ("vllm", "lmdeploy") else {}
+    if spec.engine == "hf":
+        wanted |= {"quantization": "bitsandbytes"} if spec.options.get("quantization") else {}
+        wanted |= {"peft": "peft"} if spec.peft_path else {}
+    for extra, package in wanted.items():
+        if find_spec(package) is None:
+            own = " in an environment of its own, or --engine hf" if extra == package != "peft" else ""
+            raise ModelError(f"{spec.name} needs the package {package}", f"pip install 'evalkit[{extra}]'{own}")
 
 
 def reply_options(spec: ModelSpec) -> dict[str, Any]:

@@ -23,12 +23,12 @@ OWN = 1
 
 
 def make_engine(spec: ModelSpec) -> OutsideEngine:
-    """The loaded engine; ModelError when vllm is not installed or cannot load the model."""
+    """The loaded engine; ModelError when vllm cannot be imported or cannot load the model."""
     try:
         import vllm
     except ImportError as error:
         raise ModelError(
-            f"the engine vllm needs the package vllm: {error}",
+            f"the package vllm cannot be imported: {error}",
             "pip install 'evalkit[vllm]' in an environment of its own, or --engine hf",
         ) from error
     from evalkit.engines.hf.words import load_words

@@ -12,6 +12,7 @@ import json
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -107,6 +108,7 @@ def fake_vllm(monkeypatch: Any, logprob: Callable[[float], float | None] = lambd
             return strict("RequestOutput", values)
 
     module = ModuleType("vllm")
+    module.__spec__ = ModuleSpec("vllm", None)
     module.__dict__.update(
         __version__="0.33.0", LLM=LLM, SamplingParams=lambda **values: strict("SamplingParams", values)
     )
@@ -187,6 +189,7 @@ def fake_lmdeploy(monkeypatch: Any, ppl: Callable[[float], float] = lambda x: x)
         return Pipeline(Tiny(model_path), values["backend_config"])
 
     module = ModuleType("lmdeploy")
+    module.__spec__ = ModuleSpec("lmdeploy", None)
     module.__dict__.update(
         __version__="0.18.0",
         pipeline=pipeline,

@@ -140,8 +140,8 @@ def test_quantization_without_bitsandbytes(tiny_model: Path, engine_for: Any) ->
         engine_for(tiny_model, options={"quantization": "9bit"})
     if find_spec("bitsandbytes") is not None:
         pytest.skip("bitsandbytes is installed")
-    with pytest.raises(ModelError, match="need the package bitsandbytes") as caught:
-        engine_for(tiny_model, options={"quantization": "8bit"})
+    with pytest.raises(ModelError, match="needs the package bitsandbytes") as caught:
+        make_plan(options(tiny_model, overrides=("model.options.quantization=8bit",)))
     assert "evalkit[quantization]" in caught.value.hint
 
 

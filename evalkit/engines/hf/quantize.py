@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import Any
 
 import torch
 from transformers import BitsAndBytesConfig
 
-from evalkit.errors import ConfigError, ModelError
+from evalkit.errors import ConfigError
 from evalkit.registry import did_you_mean
 from evalkit.types import ModelSpec
 
@@ -19,18 +18,13 @@ def quantization(spec: ModelSpec, dtype: torch.dtype | str) -> Any:
     """The config that `from_pretrained` takes, None where the weights stay as they are.
 
     4bit is NF4 and computes in `dtype`, in bfloat16 where that is `auto`.
-    Raises ConfigError for an unknown name, ModelError without bitsandbytes.
+    Raises ConfigError for an unknown name.
     """
     asked = str(spec.options.get("quantization", ""))
     if not asked:
         return None
     if asked not in NAMES:
         raise ConfigError(f"unknown quantization {asked!r} of model {spec.name}", did_you_mean(asked, NAMES))
-    if find_spec("bitsandbytes") is None:
-        raise ModelError(
-            f"{asked} weights of {spec.path} need the package bitsandbytes",
-            "pip install 'evalkit[quantization]', or leave --quantization out",
-        )
     make: Any = BitsAndBytesConfig  # untyped in transformers
     if asked == "8bit":
         return make(load_in_8bit=True)
