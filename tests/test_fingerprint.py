@@ -6,12 +6,13 @@ import json
 import os
 import signal
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from evalkit.engines.fake import FakeOptions
 from evalkit.engines.locate import fingerprint
 from evalkit.engines.options import OPTIONS, check_options, performance
 from evalkit.errors import ConfigError
@@ -64,6 +65,7 @@ def test_every_engine_names_its_options() -> None:
         assert not set(known.performance) & set(known.reply)
         with pytest.raises(ConfigError, match=f"unknown option 'nope' of the {engine} engine"):
             check_options(ModelSpec("m", "x", "base", engine=engine, options={"nope": 1}))
+    assert set(OPTIONS["fake"].performance) == {f.name for f in fields(FakeOptions)}
     spec = ModelSpec("m", "x", "base", gpus=2, options={"engine_path": "tree", "quantization": "8bit"})
     assert performance(spec) == {"gpus": 2, "device": "auto", "batch_tokens": None, "engine_path": "tree"}
 

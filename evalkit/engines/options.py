@@ -37,7 +37,7 @@ OPTIONS: Mapping[str, EngineOptions] = MappingProxyType(
             ("cache_max_entry_count", "max_batch_size", "prefix_caching"), ("model_format", "quant_policy")
         ),
         # whether it answers, never what it answers
-        "fake": EngineOptions(("seconds", "crash_on", "fail_on", "error_on")),
+        "fake": EngineOptions(("seconds", "gen_seconds", "crash_on", "hang_on", "fail_on", "error_on")),
     }
 )
 """Engines that are not listed check their options themselves; all of those enter the fingerprint."""
