@@ -52,6 +52,29 @@ class Program:
     """Address space it may take, in MiB."""
 
 
+FAILURES = (
+    "passed",
+    "wrong_answer",
+    "timeout",
+    "syntax_error",
+    "runtime_error",
+    "import_missing",
+    "memory",
+    "killed",
+    "harness_error",
+)
+"""Classes of outcomes. Only `harness_error` is the harness's fault: the program was not judged."""
+
+
+def failure_of(error: str) -> str:
+    """The class of a failure by the built-in exception that it is."""
+    if error in ("SyntaxError", "IndentationError", "TabError"):
+        return "syntax_error"
+    if error in ("ImportError", "ModuleNotFoundError"):
+        return "import_missing"
+    return {"AssertionError": "wrong_answer", "MemoryError": "memory", "": "killed"}.get(error, "runtime_error")
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How the execution of a program ended."""
@@ -63,6 +86,13 @@ class Outcome:
     """Wall time of the execution."""
     error: str = ""
     """Of a failure: the built-in exception that it is (`AssertionError`); empty without one."""
+    failure: str = ""
+    """One of `FAILURES`; where none is given, it follows from status and error."""
+
+    def __post_init__(self) -> None:
+        if not self.failure:
+            known = {"passed": "passed", "timed out": "timeout"}.get(self.status) or failure_of(self.error)
+            object.__setattr__(self, "failure", known)
 
     @property
     def result(self) -> str:

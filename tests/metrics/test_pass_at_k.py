@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from evalkit.errors import ConfigError, DataError
-from evalkit.metrics import Outcome, Program, Tools, make_metric
+from evalkit.metrics import FAILURES, Outcome, Program, Tools, make_metric
 from evalkit.types import NamedCall
 from tests.metrics.cases import case, results
 
@@ -59,3 +59,19 @@ def test_must_be_allowed_and_needs_its_columns() -> None:
         METRIC.judge([case("x", "f", row=ROW)], Tools())
     with pytest.raises(DataError, match="entry_point"):
         METRIC.judge([case("x", "f", row={"prompt": "", "test": ""})], Tools(outcomes))
+
+
+def test_failure_classes_follow_from_status_and_error() -> None:
+    classes = {
+        Outcome("passed"): "passed",
+        Outcome("timed out"): "timeout",
+        Outcome("failed", error="AssertionError"): "wrong_answer",
+        Outcome("failed", error="TabError"): "syntax_error",
+        Outcome("failed", error="ModuleNotFoundError"): "import_missing",
+        Outcome("failed", error="MemoryError"): "memory",
+        Outcome("failed", error="ZeroDivisionError"): "runtime_error",
+        Outcome("failed", "no verdict"): "killed",
+        Outcome("failed", failure="harness_error"): "harness_error",
+    }
+    assert {o: o.failure for o in classes} == classes
+    assert set(classes.values()) == set(FAILURES)
