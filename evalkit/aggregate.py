@@ -12,6 +12,8 @@ from evalkit.score import THINKING, SubsetResult
 from evalkit.thinking import UNFINISHED
 from evalkit.types import Benchmark, Score
 
+FAILURE = "failure:"
+"""Prefix of a score's counts of programs by the class of their end."""
 Level = Literal["headline", "group", "subset"]
 
 
@@ -28,7 +30,7 @@ def scores_of(
     several subsets has no value when one of them has none: nothing is averaged over gaps.
     """
     primary = make_metric(benchmark.metric).name
-    seen = {name: None for result in results.values() for name in result.results}
+    seen = {name: None for result in results.values() for name in (*result.results, *result.lacking)}
     rows: list[Score] = []
     for metric in [primary, *(name for name in seen if name != primary)]:
         for row, part in _parts(benchmark, expected):
@@ -124,6 +126,9 @@ class _Maker:
         """What must be said beside the number; empty when there is nothing."""
         problem = next((c for c in map(self._cause, subsets) if c), "")
         missing = [s for s in subsets if s not in self.results or self.metric not in self.results[s].results]
+        short = [s for s in missing if s in self.results and self.metric in self.results[s].lacking]
+        if not problem and short:
+            problem = f"{_some(short)}: {self.metric} needs more answered draws of every sample"
         if not problem and missing:
             problem = f"no answers for {_some(missing)}"
         truncated = sum(self.results[s].truncated for s in subsets if s in self.results)
@@ -147,6 +152,9 @@ def _counts(results: Sequence[SubsetResult]) -> dict[str, float]:
         THINKING: sum(r.thinking for r in results),
         UNFINISHED: sum(r.unfinished for r in results),
     }
+    for result in results:
+        for name, count in result.failures.items():
+            counts[FAILURE + name] = counts.get(FAILURE + name, 0) + count
     return {name: float(count) for name, count in counts.items() if count}
 
 

@@ -14,7 +14,8 @@ from evalkit.configs.model import model_from
 from evalkit.data import open_root
 from evalkit.digest import digest, plain
 from evalkit.engines.options import performance
-from evalkit.errors import StoreError
+from evalkit.engines.recorded import ENGINE as RECORDED
+from evalkit.errors import DataError, StoreError
 from evalkit.rowfiles import DataRoot
 from evalkit.task import Cut, Task
 from evalkit.types import Benchmark, ModelSpec
@@ -67,6 +68,11 @@ class RunPlan:
         """The tokenizer that lengths are counted with: the one named, else the model's."""
         from evalkit.engines.tokenizer import load_tokenizer
 
+        if self.tokenizer is None and model.engine == RECORDED:
+            raise DataError(
+                f"{model.name}: lengths are counted in tokens, and recorded outputs bring no tokenizer",
+                "name that of the model that wrote them: --tokenizer DIR_OR_FILE",
+            )
         return load_tokenizer(self.tokenizer or model.path)
 
     @property

@@ -42,6 +42,8 @@ class RunOptions:
     kind: Kind | None = None
     model_options: Mapping[str, Any] = field(default_factory=dict)
     overrides: tuple[str, ...] = ()
+    draws: Mapping[str, Any] = field(default_factory=dict)
+    """Keys of `gen` for all benchmarks that generate: `num_samples`, `temperature`."""
     data_root: str | None = None
     tokenizer: str | None = None
     config_dirs: tuple[str, ...] = ()
@@ -122,6 +124,9 @@ def load_benchmarks(
             pairs.append((model.name, choice.name))
             if choice.name not in benchmarks:
                 benchmark = load_benchmark_config(choice.file, library, overrides)
+                if options.draws and benchmark.mode == "gen":
+                    drawn = [Override(("gen", key), value) for key, value in options.draws.items()]
+                    benchmark = load_benchmark_config(choice.file, library, [*overrides, *drawn])
                 benchmarks[choice.name] = select(benchmark, choice.subsets) if choice.subsets else benchmark
                 selected[choice.name] = tuple(m.name for m in benchmarks[choice.name].members) if choice.subsets else ()
             if model.engine == ENGINE and benchmarks[choice.name].mode != "gen":

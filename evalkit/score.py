@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from evalkit import stats, template
 from evalkit.extract import extract
-from evalkit.metrics import Case, Judged, Metric, Tools, make_metric
+from evalkit.metrics import FAILURE, FAILURES, Case, Judged, Metric, Tools, make_metric
 from evalkit.sandbox import run_programs
 from evalkit.task import Task, requests_of
 from evalkit.thinking import NONE, UNFINISHED, Reasoning, split_thinking
@@ -58,6 +59,10 @@ class SubsetResult:
     """Replies of a reasoning model with thinking in them, finished or not."""
     unfinished: int = 0
     """Those that end inside it."""
+    failures: Mapping[str, int] = field(default_factory=dict)
+    """How generated programs ended, by class."""
+    lacking: tuple[str, ...] = ()
+    """Results that were asked for and need more answered draws of some sample."""
 
 
 def score_subset(
@@ -106,6 +111,8 @@ def score_subset(
         problem=problem,
         thinking=sum(v.detail.get(THINKING, NONE) != NONE for v in verdicts),
         unfinished=sum(v.detail.get(THINKING) == UNFINISHED for v in verdicts),
+        failures=_failures(judged),
+        lacking=_lacking(metric, benchmark.gen.num_samples, results) if judged else (),
     )
 
 
@@ -219,7 +226,23 @@ def _constant(verdicts: Sequence[Verdict]) -> str:
     return ""
 
 
+def _failures(judged: Sequence[Judged]) -> dict[str, int]:
+    """How generated programs ended, in the order of the classes."""
+    counts = Counter(str(j.values[FAILURE]) for j in judged if FAILURE in j.values)
+    return {name: counts[name] for name in FAILURES if counts[name]}
+
+
+def _lacking(metric: Metric, draws: int, results: Mapping[str, float]) -> tuple[str, ...]:
+    """Results that `draws` draws of every sample would have given."""
+    return tuple(name for name, needed in metric.draws.items() if needed <= draws and name not in results)
+
+
 def _stderr(judged: Sequence[Judged]) -> float | None:
-    values = [j.values.get("value") for j in judged]
-    numbers = [100.0 * float(v) for v in values if isinstance(v, (bool, int, float))]
-    return stats.standard_error(numbers) if len(numbers) == len(values) else None
+    """Standard error in percent over samples; several draws of one sample are averaged first, as they hang together."""
+    values: dict[str, list[float]] = {}
+    for item in judged:
+        value = item.values.get("value")
+        if not isinstance(value, (bool, int, float)):
+            return None
+        values.setdefault(item.sample_id, []).append(100.0 * float(value))
+    return stats.standard_error([stats.mean(own) for own in values.values()])

@@ -10,17 +10,17 @@ from typing import Any
 from evalkit import aggregate
 from evalkit.configs.library import Library, open_library
 from evalkit.digest import plain
-from evalkit.engines.recorded import ENGINE as RECORDED
 from evalkit.environment import environment
 from evalkit.errors import EvalkitError
 from evalkit.manifest import Pair, RunPlan, from_manifest, to_manifest
+from evalkit.notes import notes_of, score_notes
 from evalkit.plan import Planned, make_jobs, open_jobs
 from evalkit.progress import ProgressLog
 from evalkit.report.summary import Summarizer, load_summarizer, reference_columns
 from evalkit.report.tables import as_csv, as_markdown, as_text
 from evalkit.runners.base import JobFailure, Outcome, Progress, Runner
 from evalkit.runners.recorded import RecordedRunner
-from evalkit.score import NEEDS_CODE, THINKING, Options, SubsetResult, score_subset
+from evalkit.score import NEEDS_CODE, Options, SubsetResult, score_subset
 from evalkit.store import COMPLETE, INCOMPLETE, RunStore, create_run, find_unfinished, open_run
 from evalkit.table import Table, make_table, pick_rows, without_subsets
 from evalkit.task import Task
@@ -110,7 +110,7 @@ def score_run(
         known = causes.get((pair.model, pair.benchmark), {})
         noise = engines.get(pair.model, {}).get("score_noise")
         scores += score_pair(store, plan, pair, task, options, known, noise)
-    notes = notes_of(plan, failures, engines) + fragile_notes(scores, engines) + thinking_notes(plan, scores)
+    notes = [*notes_of(plan, failures, engines), *score_notes(plan, scores, engines)]
     table = make_table(scores, list(plan.models), notes)
     finished = Finished(store, tuple(scores), table, tuple(failures), "")
     text = write_report(finished, open_library(config_dirs), summarizer, reference_column)
@@ -156,55 +156,6 @@ def _causes(plan: RunPlan, planned: Planned | None, store: RunStore, failures: S
                 subsets = plan.task(pair).subsets
                 causes[(model, pair.benchmark)] = {s: error.message for s in subsets}
     return causes
-
-
-def notes_of(plan: RunPlan, failures: Sequence[JobFailure], engines: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """What the reader of the table must know; `engines` is what each model's engine said of itself."""
-    notes = [
-        f"{model}: transformers tokenises some texts otherwise than the checkpoint's tokenizer.json says"
-        for model, facts in engines.items()
-        if facts.get("tokenizer_matches_file") is False
-    ]
-    if plan.cut.limit is not None:
-        notes.append(f"limited: the first {plan.cut.limit} rows of every subset; not comparable with published scores")
-    if plan.cut.sample is not None:
-        notes.append(f"limited: {plan.cut.sample} random rows of every subset (seed {plan.cut.seed}); not comparable")
-    if any(plan.root_of(b).is_sample for b in plan.benchmarks.values()):
-        notes.append("sample data: the project's own made-up rows, not the benchmarks'; scores mean nothing elsewhere")
-    recorded = [m for m in plan.models.values() if m.engine == RECORDED]
-    notes += [f"{m.name}: outputs made elsewhere, read from {m.path}" for m in recorded]
-    notes += [f"{b.name}: {b.notes}" for b in plan.benchmarks.values() if b.notes]
-    said: dict[str, list[JobFailure]] = {}
-    for failure in failures:
-        said.setdefault(f"{failure.job.model}: {failure.cause}", []).append(failure)
-    for what, group in said.items():
-        hint = f" ({group[0].hint})" if group[0].hint else ""
-        log = f"; log: {group[0].log}" if group[0].log else ""
-        notes.append(f"failed: {len(group)} job{'s' if len(group) > 1 else ''} of {what}{hint}{log}")
-    return notes
-
-
-def fragile_notes(scores: Sequence[Score], engines: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """How many answers of each benchmark numeric noise could turn."""
-    return [
-        f"{s.model} {s.benchmark}: {s.extra['fragile']:.0f} of {s.n} answers have a margin below the numeric noise of "
-        f"{engines[s.model]['dtype']} ({engines[s.model]['score_noise']:.2g} nats, measured at load)"
-        for s in scores
-        if s.level == "headline" and "fragile" in s.extra
-    ]
-
-
-def thinking_notes(plan: RunPlan, scores: Sequence[Score]) -> list[str]:
-    """How many replies of each reasoning model have thinking in them, by benchmark."""
-    notes = []
-    for model in (m for m in plan.models.values() if m.reasoning is not None):
-        heads = [s for s in scores if s.model == model.name and s.mode == "gen" and s.level == "headline" and s.n]
-        said = [f"{s.row} {s.extra.get(THINKING, 0.0) / s.n:.1%} of {s.n}" for s in heads]
-        if said:
-            notes.append(
-                f"{model.name}: thinking is cut off before extraction; replies with thinking: {', '.join(said)}"
-            )
-    return notes
 
 
 def write_report(finished: Finished, library: Library, name: str | None, column: str = "") -> str:

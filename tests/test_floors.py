@@ -23,7 +23,7 @@ FLOORS = {
     "configs": 2, "data": 2, "engines": 2, "environment": 2, "hub": 2, "rowfiles": 2, "sandbox": 2, "store": 2,
     "aggregate": 3, "fetch": 3, "manifest": 3, "report": 3, "requests": 3, "score": 3, "task": 3, "worker": 3,
     "doctor": 4, "plan": 4, "runners": 4,
-    "forecast": 5, "progress": 5,
+    "forecast": 5, "notes": 5, "progress": 5,
     "__main__": 5, "api": 5, "cli": 5, "session": 5,
 }  # fmt: skip
 """Floor of each module or package directly below evalkit."""

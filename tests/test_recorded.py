@@ -431,3 +431,9 @@ def test_changed_file_is_a_new_run(tmp_path: Path) -> None:
     write(path, gsm8k_lines(range(16), index=lambda i: i))
     done = score(path, tmp_path / "work")
     assert done.returncode == 0 and "continuing" not in done.stderr
+
+
+def test_a_needle_needs_a_tokenizer_and_says_so(tmp_path: Path) -> None:
+    path = write(tmp_path / "needle.jsonl", [{"prediction": "x"}])
+    done = score(path, tmp_path / "work", datasets="needle_single_en_4k:*D0")
+    assert done.returncode != 0 and "--tokenizer" in done.stderr and "no tokenizer" in done.stderr

@@ -10,8 +10,8 @@ import pytest
 from evalkit import stats
 from evalkit.aggregate import scores_of
 from evalkit.api import load_benchmark
+from evalkit.notes import fragile_notes
 from evalkit.score import Options, SubsetResult, score_subset
-from evalkit.session import fragile_notes
 from evalkit.table import cell, foot, make_table, pick_rows, without_subsets
 from evalkit.task import Task, requests_of
 from evalkit.types import ModelSpec, Reply, Score

@@ -34,6 +34,8 @@ EPILOG = "`run.py list datasets`, `list models` and `show NAME` tell what there 
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Only the first N rows of every subset.")
 @click.option("--sample", type=click.IntRange(1), metavar="N", help="Only N random rows of every subset (see --seed).")
 @click.option("--seed", default=0, show_default=True, help="Seed of --sample and of sampled generation.")
+@click.option("--num-samples", type=click.IntRange(1), metavar="N", help="Outputs of each sample, for pass@k, maj@k.")
+@click.option("--temperature", type=click.FloatRange(0), help="Of generation; 0 is greedy.")
 @click.option("--mode", type=click.Choice(["all", "infer", "score"]), default="all", show_default=True)
 @click.option("--new", is_flag=True, help="Start afresh instead of continuing an unfinished run.")
 @click.option(

@@ -43,6 +43,7 @@ def options_of(options: Mapping[str, Any]) -> RunOptions:
         kind=options["kind"],
         model_options={k: v for k, v in model.items() if v not in (None, False)},
         overrides=(*options["overrides"], *_model_overrides(options)),
+        draws={k: options[k] for k in ("num_samples", "temperature") if options[k] is not None},
         data_root=options["data_root"],
         tokenizer=options["tokenizer"],
         config_dirs=options["config_dirs"],

@@ -24,6 +24,7 @@ def check_benchmark(benchmark: Benchmark, document: Document) -> None:
     checks = (
         (("quirks",), _quirks),
         (("labels",), _labels),
+        (("gen",), _draws),
         (("shots",), _shots),
         (("extract",), _steps),
         (("metric",), _metric),
@@ -92,6 +93,16 @@ def _quirks(benchmark: Benchmark) -> None:
     for name in sorted(benchmark.quirks):
         if name not in quirks.QUIRKS:
             raise ConfigError(f"unknown quirk {name!r}", did_you_mean(name, quirks.QUIRKS))
+
+
+def _draws(benchmark: Benchmark) -> None:
+    gen = benchmark.gen
+    if gen.num_samples < 1:
+        raise ConfigError(f"gen.num_samples is {gen.num_samples}", "at least 1")
+    if gen.num_samples > 1 and gen.temperature <= 0:
+        raise ConfigError(
+            f"{gen.num_samples} draws at temperature 0 would all be the same", "gen.temperature: 0.8, or --temperature"
+        )
 
 
 def _labels(benchmark: Benchmark) -> None:

@@ -14,9 +14,23 @@ from evalkit.metrics import library as _library
 from evalkit.metrics import needle as _needle
 from evalkit.metrics import qa as _qa
 from evalkit.metrics import theorem as _theorem
-from evalkit.metrics.base import FAILURES, METRICS, Case, Judged, Metric, Outcome, Program, Tools, Values, make_metric
+from evalkit.metrics import vote as _vote
+from evalkit.metrics.base import (
+    FAILURE,
+    FAILURES,
+    METRICS,
+    Case,
+    Judged,
+    Metric,
+    Outcome,
+    Program,
+    Tools,
+    Values,
+    make_metric,
+)
 
 __all__ = [
-    "FAILURES", "METRICS", "Case", "Judged", "Metric", "Outcome", "Program", "Tools", "Values", "_asserts", "_code",
-    "_equivalence", "_exact", "_ifeval", "_letters", "_library", "_needle", "_qa", "_theorem", "make_metric",
+    "FAILURE", "FAILURES", "METRICS", "Case", "Judged", "Metric", "Outcome", "Program", "Tools", "Values", "_asserts",
+    "_code", "_equivalence", "_exact", "_ifeval", "_letters", "_library", "_needle", "_qa", "_theorem", "_vote",
+    "make_metric",
 ]  # fmt: skip

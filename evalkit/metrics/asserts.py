@@ -8,7 +8,7 @@ from typing import Any
 
 from evalkit import stats
 from evalkit.errors import DataError
-from evalkit.metrics.base import METRICS, VALUE, Case, Judged, Metric, Outcome, Program, Tools, Values, right
+from evalkit.metrics.base import FAILURE, METRICS, VALUE, Case, Judged, Metric, Outcome, Program, Tools, Values, right
 from evalkit.metrics.code import executed
 
 PASS, TIMEOUT, WRONG, FAILED = "pass", "timeout", "wrong_answer", "failed"
@@ -57,7 +57,12 @@ def _part(case: Case, key: str) -> Any:
 
 
 def _values(case: Case, outcome: Outcome, problem: Any) -> Values:
-    values = {**right(outcome.status == "passed"), "verdict": verdict_of(outcome), "message": outcome.message}
+    values: dict[str, Any] = {
+        **right(outcome.status == "passed"),
+        "verdict": verdict_of(outcome),
+        "message": outcome.message,
+    }
+    values[FAILURE] = outcome.failure
     return values if problem is None else {**values, "problem": problem}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from evalkit import stats
@@ -52,6 +52,8 @@ class Program:
     """Address space it may take, in MiB."""
 
 
+FAILURE = "failure"
+"""Key of the class of a program's outcome in a sample's values."""
 FAILURES = (
     "passed",
     "wrong_answer",
@@ -125,6 +127,8 @@ class Metric:
     """Whether judging executes what models wrote."""
     needs_row: bool = False
     """Whether judging needs columns of the row besides the gold."""
+    draws: Mapping[str, int] = field(default_factory=dict)
+    """Results that need several draws of every sample -> how many."""
 
 
 METRICS: Registry[Callable[..., Metric]] = Registry("metric")

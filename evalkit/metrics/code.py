@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from evalkit.errors import ConfigError, DataError
-from evalkit.metrics.base import METRICS, Case, Judged, Metric, Outcome, Program, Tools, Values, right
+from evalkit.metrics.base import FAILURE, METRICS, Case, Judged, Metric, Outcome, Program, Tools, Values, right
 
 COLUMNS = ("prompt", "test", "entry_point")
 
@@ -23,12 +23,13 @@ def pass_at_k(prefix: str = "", k: int | Sequence[int] = (1, 10, 100), timeout: 
 
     def judge(cases: Sequence[Case], tools: Tools) -> list[Values]:
         outcomes = executed([Program(program_of(case), timeout) for case in cases], tools)
-        return [{**right(o.status == "passed"), "result": o.result} for o in outcomes]
+        return [{**right(o.status == "passed"), "result": o.result, FAILURE: o.failure} for o in outcomes]
 
     def combine(judged: Sequence[Judged]) -> dict[str, float]:
         return {f"{prefix}pass@{n}": 100.0 * value for n, value in estimates(judged, ks).items()}
 
-    return Metric(f"{prefix}pass@{ks[0]}", judge, combine, runs_code=True, needs_row=True)
+    needs = {f"{prefix}pass@{n}": n for n in ks}
+    return Metric(f"{prefix}pass@{ks[0]}", judge, combine, runs_code=True, needs_row=True, draws=needs)
 
 
 def executed(programs: Sequence[Program], tools: Tools) -> list[Outcome]:
