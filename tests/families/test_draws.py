@@ -17,7 +17,7 @@ from evalkit.types import ModelSpec, Reply
 from tests import helpers
 
 MODEL = ModelSpec("m", "p", "base")
-CODE = ("humaneval_passk_gen", "humaneval_plus_gen", "mbpp_plus_gen")
+CODE = ("pass10_humaneval_gen", "evalplus_humaneval_gen", "evalplus_mbpp_gen")
 
 
 def solution(row: dict[str, Any]) -> str:
@@ -38,7 +38,7 @@ def test_reference_programs_pass(config: str) -> None:
 def test_every_draw_is_asked_and_stored_apart(tmp_path: Path) -> None:
     helpers.fake_model(tmp_path / "c", "m")
     args = ["--models", "m", "--config-dir", tmp_path / "c", "--data-root", "samples", "--work-dir", tmp_path / "work"]
-    run = [*args, "--datasets", "gsm8k_maj_gen", "mmlu_ppl_ac766d:anatomy", "--limit", 3]
+    run = [*args, "--datasets", "maj8_gsm8k_gen", "mmlu_ppl_ac766d:anatomy", "--limit", 3]
     done = helpers.run(*run, "--num-samples", 5, "--temperature", 0.5)
     assert done.returncode == 0, done.stderr
     assert "maj@4" in done.stdout and "maj@8" not in done.stdout and "maj@1 " in done.stdout
@@ -54,7 +54,7 @@ def test_equal_draws_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_sample_with_too_few_draws_is_said() -> None:
-    task = load_benchmark("gsm8k_maj_gen", "samples", overrides=("gen.num_samples=4",)).task
+    task = load_benchmark("maj8_gsm8k_gen", "samples", overrides=("gen.num_samples=4",)).task
     (subset,) = task.scored
     asked = [r for s in task.samples(subset) for r in requests_of(task, s, MODEL, "f")]
     replies = {r.key: Reply(r.key, text="The answer is 4") for r in asked[:-1]}
@@ -101,7 +101,7 @@ def test_codegen_16b(shared: Path, tmp_path: Path) -> None:
     """1,640 programs of CodeGen-16B-mono at temperature 0.8."""
     file = shared / "recorded" / "humaneval" / "codegen16b_first10.jsonl.gz"
     done = helpers.run(
-        "--models", f"recorded:{file}", "--datasets", "humaneval_passk_gen", "--data-root", shared / "data",
+        "--models", f"recorded:{file}", "--datasets", "pass10_humaneval_gen", "--data-root", shared / "data",
         "--work-dir", tmp_path / "work", "--allow-code", "--json", timeout=1200,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -29,7 +29,8 @@ def test_program_and_values() -> None:
 
     values = METRIC.judge([case("    return y", "f", row=ROW)], Tools(run))
     assert seen == [Program("def f(x):\n    return y\ndef check(g):\n    assert g(1) == 2\ncheck(f)", 3.0)]
-    assert values == [{"value": 0.0, "result": "failed: name 'y' is not defined"}]
+    said = "failed: name 'y' is not defined"
+    assert values == [{"value": 0.0, "result": said, "failure": "killed"}]  # no exception is named
     assert METRIC.runs_code
 
 
