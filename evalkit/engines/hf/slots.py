@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache
 
+from evalkit.engines.hf.head import quick_head
 from evalkit.engines.hf.prefix_attention import Part, UnfitError, attention_configs, mark, two_parts
 
 CHUNK = 512
@@ -163,7 +164,7 @@ class Slots:
         device = self._model.device
         for layer in self._layers:
             layer.step = step
-        with torch.inference_mode(), two_parts(self._configs):
+        with torch.inference_mode(), two_parts(self._configs), quick_head(self._model):
             out = self._model(
                 input_ids=ids.to(device),
                 position_ids=(own + self._prefix).to(device),
