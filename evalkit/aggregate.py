@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -38,6 +39,35 @@ def scores_of(
     return rows
 
 
+def headline_parts(benchmark: Benchmark, expected: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Headline row -> the subsets that it is over, each with its member; without an average each has its own."""
+    parts = dict(_parts(benchmark, expected))
+    if benchmark.average.name != "none":
+        return parts
+    return {name: one for row, part in parts.items() for name, one in _apart(row, part).items()}
+
+
+def _apart(row: str, part: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """A row of its own for each subset."""
+    alone = list(part) == [row]
+    return {row if alone else f"{row}-{member}": {subset: member} for subset, member in part.items()}
+
+
+def weights_of(benchmark: Benchmark, members: Mapping[str, str], counts: Mapping[str, int]) -> list[float]:
+    """The weight of each subset in an average.
+
+    `members`: subset -> member; `counts`: subset -> samples. Equal weights, the members' variable that
+    `average: {weighted: NAME}` names, or (`pooled`) the samples.
+    """
+    if benchmark.average.name == "pooled":
+        return [float(counts[subset]) for subset in members]
+    if benchmark.average.name != "weighted":
+        return [1.0] * len(members)
+    key = str(next(iter(benchmark.average.args.values())))
+    by_name = {m.name: float(m.variables[key]) for m in benchmark.members}
+    return [by_name[member] for member in members.values()]
+
+
 def _parts(benchmark: Benchmark, expected: Sequence[str]) -> list[tuple[str, dict[str, str]]]:
     """(row name, subset -> member) of the parts that are averaged on their own: one for each split that is named."""
     split = benchmark.data.split
@@ -68,7 +98,7 @@ class _Maker:
         name = self.row
         top: Level = "headline" if self.is_primary else "group"
         if self.benchmark.average.name == "none" and list(self.expected) != [name]:
-            return [self._over(f"{name}-{member}", [subset], 1, top) for subset, member in self.expected.items()]
+            return [self._over(row, list(one), 1, top) for row, one in _apart(name, self.expected).items()]
         made = [self._over(name, list(self.expected), self._full(), top)]
         for group in self.benchmark.groups:
             subsets = self._of(group.members)
@@ -86,13 +116,17 @@ class _Maker:
         """How many subsets the benchmark has, chosen or not."""
         listed = self.benchmark.resolved.get("subsets")
         in_groups = {name for g in self.benchmark.groups for name in g.members}
-        return max(len(listed) if isinstance(listed, list) else len(in_groups), len(self.expected))
+        grid = self.benchmark.resolved.get("grid")
+        cells = math.prod(len(values) for values in grid["axes"].values()) if grid else 0
+        return max(len(listed) if isinstance(listed, list) else len(in_groups), cells, len(self.expected))
 
     def _over(self, row: str, subsets: Sequence[str], full: int, level: Level) -> Score:
         found = [self.results[s] for s in subsets if s in self.results]
         values = [r.results[self.metric] for r in found if self.metric in r.results]
-        weights = self._weights(subsets, found)
         averaged = len(values) == len(subsets)
+        counts = {s: self.results[s].n for s in subsets if s in self.results}
+        weights = weights_of(self.benchmark, {s: self.expected[s] for s in counts}, counts)
+        left_out = full - len(subsets)
         return Score(
             model=self.model,
             benchmark=self.benchmark.name,
@@ -106,21 +140,11 @@ class _Maker:
             stderr=self._stderr(found, weights) if averaged and self.is_primary else None,
             flag=self._flag(subsets, full),
             level=level,
-            extra=_counts(found),
+            extra=_counts(found) | ({"left_out": float(left_out)} if left_out else {}),
         )
 
     def _stderr(self, found: Sequence[SubsetResult], weights: Sequence[float]) -> float | None:
         return stats.standard_error_of_mean([r.stderr for r in found], weights)
-
-    def _weights(self, subsets: Sequence[str], found: Sequence[SubsetResult]) -> list[float]:
-        """Equal weights, the members' variable that `average: {weighted: NAME}` names, or (`pooled`) their items."""
-        if self.benchmark.average.name == "pooled":
-            return [float(result.n) for result in found]
-        if self.benchmark.average.name != "weighted":
-            return [1.0] * len(subsets)
-        key = str(next(iter(self.benchmark.average.args.values())))
-        by_name = {m.name: float(m.variables[key]) for m in self.benchmark.members}
-        return [by_name[self.expected[subset]] for subset in subsets]
 
     def _flag(self, subsets: Sequence[str], full: int) -> str:
         """What must be said beside the number; empty when there is nothing."""

@@ -16,6 +16,7 @@ from evalkit.manifest import Pair, RunPlan, from_manifest, to_manifest
 from evalkit.notes import notes_of, score_notes
 from evalkit.plan import Planned, make_jobs, open_jobs
 from evalkit.progress import ProgressLog
+from evalkit.report.heatmap import draw, grids_of
 from evalkit.report.summary import Summarizer, load_summarizer, reference_columns
 from evalkit.report.tables import as_csv, as_markdown, as_text
 from evalkit.runners.base import JobFailure, Outcome, Progress, Runner
@@ -117,6 +118,7 @@ def score_run(
     finished = replace(finished, text=text)
     store.write_scores({"scores": scores, "limited": plan.cut.is_cut, "complete": finished.complete})
     store.set_status(COMPLETE if finished.complete else INCOMPLETE)
+    write_heat_maps(finished, plan)
     return finished
 
 
@@ -176,6 +178,13 @@ def write_report(finished: Finished, library: Library, name: str | None, column:
     short = full if summarizer.rows else without_subsets(full)
     heads, cells = reference_columns(short, summarizer)
     return as_text(short, summarizer.decimals, cells, heads)
+
+
+def write_heat_maps(finished: Finished, plan: RunPlan) -> None:
+    """A heat map, as PNG and SVG, beside the summary for each model and needle benchmark of the run."""
+    for grid in grids_of(finished.scores, plan.benchmarks, plan.cut.is_cut):
+        for kind, content in draw(grid).items():
+            finished.store.write_picture("heatmap", grid.model, grid.row, kind, content)
 
 
 def to_json(finished: Finished) -> dict[str, Any]:

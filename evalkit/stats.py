@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+Z95 = 1.959963984540054
+"""Standard normal deviate of a two-sided 95 % interval."""
+
 
 def mean(values: Sequence[float]) -> float:
     """Arithmetic mean, summed exactly so that the order of samples does not matter."""
@@ -32,3 +35,39 @@ def standard_error_of_mean(errors: Sequence[float | None], weights: Sequence[flo
         return None
     total = math.fsum(weights)
     return math.sqrt(math.fsum((w / total * e) ** 2 for w, e in zip(weights, known, strict=True)))
+
+
+def proportion_error(share: float, n: int) -> float:
+    """Standard error of a share (0 to 1) that is measured on n samples, by Agresti and Coull (1998).
+
+    Two successes and two failures are added, so that a share of 0 or 1 has an error too. For values
+    between 0 and 1 that are not only 0 and 1 it is an upper bound, but for the four added samples.
+    """
+    adjusted = (share * n + 2) / (n + 4)
+    return math.sqrt(adjusted * (1 - adjusted) / (n + 4))
+
+
+def mcnemar_exact(only_a: int, only_b: int) -> float:
+    """Two-sided p-value of McNemar's exact test (1947): is a disagreement as likely one way as the other?
+
+    `only_a` and `only_b` count the samples that one side alone has right; 1 without disagreements.
+    """
+    n = only_a + only_b
+    term = total = 1
+    for k in range(min(only_a, only_b)):
+        term = term * (n - k) // (k + 1)
+        total += term
+    return min(1.0, 2 * total / 2**n)
+
+
+def paired_proportions(only_a: int, only_b: int, n: int, z: float = Z95) -> tuple[float, float]:
+    """Interval of share B minus share A over n pairs, by Bonett and Price (2012): a Wald interval with
+    one sample added to each kind of disagreement, so that none has no width."""
+    a, b = (only_a + 1) / (n + 2), (only_b + 1) / (n + 2)
+    half = z * math.sqrt(max(0.0, a + b - (b - a) ** 2) / (n + 2))
+    return max(-1.0, b - a - half), min(1.0, b - a + half)
+
+
+def normal_p(z: float) -> float:
+    """Two-sided p-value of a standard normal deviate."""
+    return math.erfc(abs(z) / math.sqrt(2))

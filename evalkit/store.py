@@ -112,7 +112,7 @@ class RunStore:
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
         """Replace the manifest in one step."""
-        self._write(self.folder / MANIFEST, _json(manifest))
+        write_file(self.folder / MANIFEST, _json(manifest))
 
     def set_status(self, status: str, **more: Any) -> None:
         """Note how the run stands."""
@@ -135,7 +135,18 @@ class RunStore:
     def write_verdicts(self, model: str, benchmark: str, subset: str, verdicts: Iterable[Verdict]) -> None:
         """The judgements on one subset, a line a sample, in sample order."""
         lines = [json.dumps(plain(v), ensure_ascii=False, default=str) + "\n" for v in verdicts]
-        self._write(self.folder / "scores" / safe(model) / safe(benchmark) / f"{safe(subset)}.jsonl", "".join(lines))
+        write_file(self.folder / "scores" / safe(model) / safe(benchmark) / f"{safe(subset)}.jsonl", "".join(lines))
+
+    def verdicts(self, model: str, benchmark: str) -> list[Verdict]:
+        """What `write_verdicts` wrote, all subsets of a benchmark; StoreError when a file is damaged."""
+        found = []
+        for path in sorted(self.verdicts_path(model, benchmark).glob("*.jsonl")):
+            try:
+                text = path.read_text(encoding="utf-8", errors="surrogatepass")
+                found += [Verdict(**json.loads(line)) for line in text.split("\n") if line]
+            except (OSError, ValueError, TypeError) as error:
+                raise StoreError(f"cannot read {path}: {error}", f"run.py score {self.folder}") from error
+        return found
 
     def verdicts_path(self, model: str, benchmark: str) -> Path:
         """Folder of a benchmark's verdict files."""
@@ -143,7 +154,7 @@ class RunStore:
 
     def write_scores(self, content: Mapping[str, Any]) -> None:
         """All scores of the run."""
-        self._write(self.folder / "scores" / "scores.json", _json(content))
+        write_file(self.folder / "scores" / "scores.json", _json(content))
 
     def scores(self) -> dict[str, Any]:
         """What `write_scores` wrote; StoreError when the run was not scored."""
@@ -154,15 +165,19 @@ class RunStore:
         except (OSError, ValueError) as error:
             raise StoreError(f"{self.folder} has no scores: {error}", f"run.py score {self.folder}") from error
 
-    def write_report(self, name: str, text: str) -> Path:
+    def write_report(self, name: str, content: str | bytes) -> Path:
         """One file of the report; returns its path."""
         path = self.folder / "report" / name
-        self._write(path, text)
+        write_file(path, content)
         return path
+
+    def write_picture(self, what: str, model: str, row: str, kind: str, content: bytes) -> Path:
+        """A picture of one row of the table, named after what it shows; returns its path."""
+        return self.write_report(f"{what}_{safe(model)}_{safe(row)}.{kind}", content)
 
     def write_progress(self, content: Mapping[str, Any]) -> None:
         """How far the run is."""
-        self._write(self.folder / PROGRESS, _json(content))
+        write_file(self.folder / PROGRESS, _json(content))
 
     def progress(self) -> dict[str, Any]:
         """What `write_progress` wrote last; empty when nothing."""
@@ -230,15 +245,17 @@ class RunStore:
     def _replies(self, model: str, benchmark: str) -> Path:
         return self.folder / "replies" / safe(model) / safe(benchmark)
 
-    def _write(self, path: Path, text: str) -> None:
-        aside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-        with disk_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                aside.write_bytes(text.encode("utf-8", "surrogatepass"))
-                aside.replace(path)
-            finally:
-                aside.unlink(missing_ok=True)
+
+def write_file(path: Path, content: str | bytes) -> None:
+    """Replace a file in one step, its folder made; StoreError when that is not possible."""
+    aside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            aside.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass"))
+            aside.replace(path)
+        finally:
+            aside.unlink(missing_ok=True)
 
 
 def _json(value: Any) -> str:

@@ -327,3 +327,4 @@ class Score:
     flag: str = ""
     level: Literal["headline", "group", "subset"] = "headline"
     extra: Mapping[str, float] = field(default_factory=dict)
+    """Counts of samples that need a remark (aggregate.py), and of subsets that the run leaves out (`left_out`)."""

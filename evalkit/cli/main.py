@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import click
 
 import evalkit
-from evalkit.cli import listing, showing, status, tools
+from evalkit.cli import gates, listing, showing, status, tools
 from evalkit.cli.options import ManyGroup, data_options, model_options, summary_options
 from evalkit.cli.reporting import report
 from evalkit.errors import EXIT_FAILED, EXIT_INTERRUPTED, EvalkitError
@@ -85,7 +85,7 @@ def cli(ctx: click.Context, **options: Any) -> None:
         ctx.exit(run_command(options))
 
 
-for group in (listing.COMMANDS, showing.COMMANDS, status.COMMANDS, tools.COMMANDS):
+for group in (listing.COMMANDS, showing.COMMANDS, status.COMMANDS, gates.COMMANDS, tools.COMMANDS):
     for command in group:
         cli.add_command(command)
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-MANY = ("--models", "--datasets", "--hf-path", "--config-dir", "--set")
+MANY = ("--models", "--datasets", "--hf-path", "--config-dir", "--set", "--rows")
 F = TypeVar("F", bound=Callable[..., Any])
 
 

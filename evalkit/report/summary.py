@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,11 +10,8 @@ from evalkit.configs import schema
 from evalkit.configs.library import Library, only_file, unknown
 from evalkit.configs.merge import load_merged
 from evalkit.errors import ConfigError
-from evalkit.registry import did_you_mean
+from evalkit.report.reference import as_number, column_of, named_column, read_table
 from evalkit.table import ABSENT, Line, Table
-
-ENGINES = ("hf", "turbomind", "lmdeploy", "vllm", "recorded")
-"""Words in front or at the end of a model's name that say what ran it."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +44,7 @@ def load_summarizer(name: str, library: Library, column: str = "") -> Summarizer
             f"{document.place(('reference',))}: {reference} does not exist", "a csv beside the summarizer"
         )
     columns = read_reference(reference)[0] if reference else ()
-    found = column if column in columns else column_of(column, columns)
-    if column and not found:
-        raise ConfigError(f"{name} has no reference column {column!r}", did_you_mean(column, columns))
+    found = named_column(column, columns, name)
     rows = [entry if isinstance(entry, dict) else {entry: ""} for entry in data.get("rows", ())]
     return Summarizer(
         name,
@@ -66,11 +60,8 @@ def load_summarizer(name: str, library: Library, column: str = "") -> Summarizer
 
 def read_reference(file: Path) -> tuple[tuple[str, ...], Mapping[str, Mapping[str, str]]]:
     """(column names, row -> column -> value as printed) of a reference table."""
-    with file.open(encoding="utf-8-sig", newline="") as handle:
-        reader = csv.reader(handle)
-        head = next(reader)
-        rows = {line[0]: dict(zip(head[1:], line[1:], strict=False)) for line in reader if line}
-    return tuple(head[1:]), rows
+    table = read_table(file)
+    return table.columns, table.by_row()
 
 
 def reference_columns(
@@ -98,28 +89,11 @@ def reference_columns(
     return [f"ref:{c}" for c in shown] + gap_heads, cells
 
 
-def column_of(model: str, columns: Sequence[str]) -> str:
-    """The column that means a model: equal but for `-`, `_`, `.`, case, and the engine; empty when there is none."""
-    return next((c for c in columns if _plain_name(c) == _plain_name(model)), "")
-
-
-def _plain_name(name: str) -> str:
-    parts = name.casefold().replace("_", "-").replace(".", "-").split("-")
-    while len(parts) > 1 and parts[0] in ENGINES:
-        parts = parts[1:]
-    while len(parts) > 1 and parts[-1] in ENGINES:
-        parts = parts[:-1]
-    return "-".join(parts)
-
-
 def _gap(line: Line, number: int, published: str, decimals: int | None) -> str:
     """Score minus published value; empty when one is missing, or when the line is another row's."""
     score = line.scores[number]
-    try:
-        reference = float(published)
-    except ValueError:
-        return ""
-    if score is None or score.value is None or line.stands_in:
+    reference = as_number(published)
+    if reference is None or score is None or score.value is None or line.stands_in:
         return ""
     gap = score.value - reference
     return repr(round(gap, 10)) if decimals is None else f"{round(gap, decimals) + 0.0:+.{decimals}f}"
