@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 @click.option("--rows", multiple=True, metavar="ROW…", help="Only these rows of the table, by name or glob.")
 @click.option("--models", multiple=True, metavar="NAME…", help="Only these models of the run.")
 @click.option("--update", is_flag=True, help="Write the run's scores into TABLE instead.")
+@click.option("--all-rows", is_flag=True, help="With --update: the rows of groups and subsets too.")
 @click.option("--junit", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Also as JUnit XML.")
 @click.option("--work-dir", default="outputs", show_default=True, metavar="DIR", help="The parent of runs.")
 @click.option("--config-dir", "config_dirs", multiple=True, metavar="DIR", help="Your own configs.")
@@ -69,8 +70,8 @@ def _checks(stored: StoredRun, models: list[str], band: Band, options: dict[str,
 
 
 def _update(stored: StoredRun, models: list[str], band: Band, options: dict[str, Any]) -> str:
-    """Write the headline scores into the table; RunFailed when one of them is not whole."""
-    from evalkit.report.gate import headlines
+    """Write the scores into the table; RunFailed when one of them is not whole."""
+    from evalkit.report.gate import headlines, primary_scores
     from evalkit.report.reference import Reference, as_csv, column_of, read_table, updated
     from evalkit.store import write_file
 
@@ -80,7 +81,8 @@ def _update(stored: StoredRun, models: list[str], band: Band, options: dict[str,
     if file.suffix != ".csv":
         raise ConfigError(f"{file} is no csv file", "--update writes to a path: --reference PATH.csv")
     table = read_table(file) if file.exists() else Reference((), ())
-    scores = {column or column_of(m, table.columns) or m: headlines(stored.scores, m) for m in models}
+    rows_of = primary_scores if options["all_rows"] else headlines
+    scores = {column or column_of(m, table.columns) or m: rows_of(stored.scores, m) for m in models}
     gaps = [
         f"{s.model} {s.row}" for of_model in scores.values() for s in of_model if s.value is None or s.n < s.n_expected
     ]
@@ -114,7 +116,8 @@ def _told(checks: list[Check], as_json: bool) -> int:
     if not bad:
         return EXIT_OK
     named = ", ".join(f"{c.row} ({c.model}: {c.verdict})" for c in bad)
-    error = RunFailed(f"{len(bad)} of {len(checks)} checks failed: {named}", "`run.py compare` shows the samples")
+    what = f"{len(bad)} of {len(checks)} checks failed: {named}"
+    error = RunFailed(what, "the table says why; `run.py compare` with an older run shows the samples")
     return error.exit_code if as_json else report(error)
 
 

@@ -152,8 +152,9 @@ def _interval(
     """(95 % interval in points, p-value, test).
 
     Right-or-wrong metrics are tested by McNemar over all samples. Their interval over a single subset, or
-    over pooled samples, is Bonett and Price's; every other one is normal: the subsets' paired standard
-    errors, weighted as the row's average weights them, around the difference of the two scores.
+    over pooled samples, is Bonett and Price's. Every other one is normal: the subsets' paired standard
+    errors, weighted as the row's average weights them, around the difference of the two scores; for
+    right-or-wrong metrics not narrower than Bonett and Price's, which has a width also without a flip.
     """
     pairs = [pair for part in by_subset.values() for pair in part]
     if not pairs or one.value is None or two.value is None:
@@ -161,15 +162,15 @@ def _interval(
     binary = all(value in (0.0, 1.0) for pair in pairs for value in pair)
     only_a, only_b = sum(x > y for x, y in pairs), sum(y > x for x, y in pairs)
     p = stats.mcnemar_exact(only_a, only_b) if binary else None
+    low, high = stats.paired_proportions(only_a, only_b, len(pairs)) if binary else (0.0, 0.0)
     if binary and (len(members) == 1 or benchmark.average.name == "pooled"):
-        low, high = stats.paired_proportions(only_a, only_b, len(pairs))
         return (100 * low, 100 * high), p, MCNEMAR
     weights = weights_of(benchmark, members, {s: len(part) for s, part in by_subset.items()})
     errors = [stats.standard_error([100 * (y - x) for x, y in part]) for part in by_subset.values()]
     error = stats.standard_error_of_mean(errors, weights)
     if error is None:
         return None, p, MCNEMAR if binary else ""
-    diff, half = two.value - one.value, stats.Z95 * error
+    diff, half = two.value - one.value, max(stats.Z95 * error, 100 * (high - low) / 2)
     if not binary:
         p = stats.normal_p(diff / error) if error else float(diff == 0.0)
     return (diff - half, diff + half), p, MCNEMAR if binary else NORMAL
@@ -229,9 +230,9 @@ def as_markdown(found: Comparison, flips: int) -> str:
     """The comparison for eyes and for pull requests, with at most so many flipped samples a row."""
     from tabulate import tabulate
 
-    rows = [[d.row, *_cells(d)] for d in found.differences]
-    head = ["row", "A", "B", "B - A", "95 % interval", "p", "test", "pairs", "better", "worse"]
-    align = ["left"] + ["right"] * 5 + ["left"] + ["right"] * 3
+    rows = [[d.row, _both(d.a.version, d.b.version), *_cells(d)] for d in found.differences]
+    head = ["row", "version", "A", "B", "B - A", "95 % interval", "p", "test", "pairs", "better", "worse"]
+    align = ["left"] * 2 + ["right"] * 5 + ["left"] + ["right"] * 3
     grid = tabulate(rows, head, tablefmt="github", colalign=align, disable_numparse=True)
     parts = [f"A: {found.a}  \nB: {found.b}", grid]
     if found.unlike:
@@ -257,8 +258,12 @@ def _cells(d: Difference) -> list[str]:
     diff = "-" if d.diff is None else f"{d.diff:+.2f}"
     interval = "-" if d.interval is None else f"[{d.interval[0]:+.2f}, {d.interval[1]:+.2f}]"
     p = "-" if d.p is None else f"{d.p:.3f}" if d.p >= 0.001 else f"{d.p:.1e}"
-    n = str(d.n) if d.n == d.a.n_expected == d.b.n_expected else f"{d.n} of {d.a.n_expected} / {d.b.n_expected}"
+    n = str(d.n) if d.n == d.a.n_expected == d.b.n_expected else f"{d.n} of {_both(d.a.n_expected, d.b.n_expected)}"
     return [*values, diff, interval, p, d.test or "-", n, str(d.better), str(d.worse)]
+
+
+def _both(a: object, b: object) -> str:
+    return f"{a}" if a == b else f"{a} / {b}"
 
 
 def _short(value: Any, most: int = 60) -> str:

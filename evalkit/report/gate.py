@@ -188,7 +188,7 @@ def _numbers(check: Check) -> list[str]:
 
 
 def _points(value: float | None, form: str = ".2f") -> str:
-    return "-" if value is None else f"{value:{form}}"
+    return "-" if value is None else f"{round(value, 2) + 0.0:{form}}"
 
 
 def as_junit(checks: Sequence[Check], name: str) -> str:
@@ -198,8 +198,10 @@ def as_junit(checks: Sequence[Check], name: str) -> str:
     numbers = {"name": NOT_XML.sub("", name), **{k: str(v) for k, v in counts.items()}, "time": "0"}
     root = ElementTree.Element("testsuites", numbers)
     suite = ElementTree.SubElement(root, "testsuite", numbers)
+    rows = [(c.row, c.model) for c in checks]
     for check in checks:
-        case = ElementTree.SubElement(suite, "testcase", classname=check.model, name=check.row, time="0")
+        version = f" [{check.version}]" if rows.count((check.row, check.model)) > 1 else ""
+        case = ElementTree.SubElement(suite, "testcase", classname=check.model, name=check.row + version, time="0")
         told = NOT_XML.sub("", f"{check.verdict}: {check.why}" if check.why else check.verdict)
         if not check.ok:
             failure = ElementTree.SubElement(case, "failure", type=check.verdict, message=told)

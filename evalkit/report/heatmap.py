@@ -107,23 +107,29 @@ def _note(cells: Sequence[Score], full: int, left_out: int, limited: bool) -> st
 def draw(grid: Grid) -> dict[str, bytes]:
     """Format -> the picture; equal grids give equal bytes with the same matplotlib and fonts."""
     import matplotlib.style
+
+    own: Any = {"svg.hashsalt": "evalkit", "font.family": _families(), "text.parse_math": False}
+    with matplotlib.style.context("default"), matplotlib.rc_context(own):
+        figure = figure_of(grid)
+        return {name: _saved(figure, name) for name in FORMATS}
+
+
+def figure_of(grid: Grid) -> Figure:
+    """The picture as matplotlib has it, made without pyplot: nothing that the caller plots is touched."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     families = _families()
-    own: Any = {"svg.hashsalt": "evalkit", "font.family": families, "text.parse_math": False}
-    # a Figure of its own, without pyplot: nothing that the caller plots is touched
-    with matplotlib.style.context("default"), matplotlib.rc_context(own):
-        figure = Figure(figsize=SIZE, layout="constrained")
-        FigureCanvasAgg(figure)
-        figure.suptitle(_drawable(grid.model, families), fontweight="bold")
-        axes = figure.add_subplot()
-        _cells(figure, axes, grid)
-        axes.set_title(_drawable(f"{grid.row}:{grid.overall:.2f}", families))
-        if grid.note:
-            axes.set_title(f"({grid.note})", loc="right", fontsize="small", color="#B00020")
-        _average_line(axes, grid.averages())
-        return {name: _saved(figure, name) for name in FORMATS}
+    figure = Figure(figsize=SIZE, layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(_drawable(grid.model, families), fontweight="bold")
+    axes = figure.add_subplot()
+    _cells(figure, axes, grid)
+    axes.set_title(_drawable(f"{grid.row}:{grid.overall:.2f}", families))
+    if grid.note:
+        figure.supxlabel(grid.note, fontsize="medium", color="#B00020")
+    _average_line(axes, grid.averages())
+    return figure
 
 
 def _cells(figure: Figure, axes: Axes, grid: Grid) -> None:
@@ -141,6 +147,7 @@ def _cells(figure: Figure, axes: Axes, grid: Grid) -> None:
     axes.set_xticks(range(len(lengths)), labels=[length_label(length, lengths) for length in lengths], rotation=45)
     axes.set_yticks(range(0, len(depths), 2), labels=[f"{depth:g}" for depth in depths[::2]])
     axes.spines[:].set_visible(False)
+    axes.set_facecolor("#AAAAAA")  # of absent cells
 
 
 def length_label(length: float, lengths: Sequence[float]) -> str:
