@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("run")
+@click.argument("run", default="")
 @click.option("--reference", required=True, metavar="TABLE", help="A csv file, or the name of one that comes with us.")
 @click.option("--reference-column", default="", metavar="NAME", help="The column; default: named as the model is.")
 @click.option("--tolerance", type=click.FloatRange(0), metavar="POINTS", help="How far a row may be off (default 1).")
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="The checks as JSON.")
 @click.pass_context
 def regress(ctx: click.Context, run: str, **options: Any) -> None:
-    """Hold the scores of RUN against a reference table; exit code 1 when a row is off or missing."""
+    """Hold the scores of RUN (default: the newest) against a table; exit code 1 when a row is off or missing."""
     from evalkit.report.gate import Band
     from evalkit.report.stored import open_scored
     from evalkit.store import open_run
