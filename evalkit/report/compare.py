@@ -15,6 +15,8 @@ from evalkit.report.stored import StoredRun
 from evalkit.types import Benchmark, Score, Verdict
 
 MCNEMAR, NORMAL = "McNemar, exact", "normal"
+SAME = 0.01
+"""Points; a score and the mean of its samples that are further apart are not the same number."""
 Pairs = Mapping[str, tuple[float, float]]
 """Sample id -> primary value (0 to 1) on each side; a mean over the draws, where there are several."""
 
@@ -122,7 +124,8 @@ def _difference(a: StoredRun, b: StoredRun, one: Score, two: Score) -> Differenc
     values_a, values_b = (_values(v, members) for v in verdicts)
     pairs = {i: (values_a[i], values_b[i]) for i in values_a if i in values_b}
     by_subset = {s: [(x, y) for i, (x, y) in pairs.items() if i.rpartition("/")[0] == s] for s in members}
-    interval, p, test = _interval(benchmark, members, by_subset, one, two)
+    told = all(_is_mean(benchmark, members, v, s) for v, s in ((values_a, one), (values_b, two)))
+    interval, p, test = _interval(benchmark, members, by_subset, one, two) if told else (None, None, "")
     flips = tuple(_flips(verdicts, pairs))
     better, worse = sum(f.b > f.a for f in flips), sum(f.b < f.a for f in flips)
     return Difference(one.row, one, two, interval, p, test, len(pairs), better, worse, flips)
@@ -140,6 +143,15 @@ def _values(verdicts: Sequence[Verdict], subsets: Mapping[str, str]) -> dict[str
         if not v.missing and isinstance(value, (bool, int, float)) and _subset(v) in subsets:
             found.setdefault(v.sample_id, []).append(float(value))
     return {sample: stats.mean(values) for sample, values in found.items()}
+
+
+def _is_mean(benchmark: Benchmark, members: Mapping[str, str], values: Mapping[str, float], score: Score) -> bool:
+    """Whether a row is the average of its samples' values; pass@10, or a metric over whole sets, is not."""
+    parts = [[v for sample, v in values.items() if sample.rpartition("/")[0] == subset] for subset in members]
+    if score.value is None or not parts or not all(parts):
+        return False
+    weights = weights_of(benchmark, members, {s: len(part) for s, part in zip(members, parts, strict=True)})
+    return abs(100 * stats.weighted_mean([stats.mean(part) for part in parts], weights) - score.value) < SAME
 
 
 def _interval(

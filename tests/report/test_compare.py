@@ -98,7 +98,7 @@ def test_only_pairs_count(tmp_path: Path) -> None:
     verdicts = right_or_wrong("gsm8k", [1.0, 0.0, 1.0])
     lost = [*verdicts[:2], Verdict("gsm8k/2", None, "A", {}, missing=True)]
     a = fabricate.run(
-        tmp_path, [GSM8K], [score(GSM8K, 66.7, n=3, n_expected=3)], {("m", GSM8K.name, "gsm8k"): verdicts}
+        tmp_path, [GSM8K], [score(GSM8K, 200 / 3, n=3, n_expected=3)], {("m", GSM8K.name, "gsm8k"): verdicts}
     )
     b = fabricate.run(tmp_path, [GSM8K], [score(GSM8K, 50.0, n=2, n_expected=3)], {("m", GSM8K.name, "gsm8k"): lost})
     found = compared(a, b)
@@ -119,6 +119,14 @@ def test_metrics_without_values_of_samples_have_no_interval(tmp_path: Path) -> N
     a, b = (fabricate.run(tmp_path, [GSM8K], [score(GSM8K, v)], bare) for v in (50.0, 51.0))
     (found,) = compared(a, b).differences
     assert (found.diff, found.interval, found.p, found.n) == (1.0, None, None, 0)
+
+
+def test_rows_that_are_no_mean_of_samples_have_no_interval(tmp_path: Path) -> None:
+    """As pass@10 of ten draws each: the samples' values are 0.1, the row says 100."""
+    where = {("m", GSM8K.name, "gsm8k"): right_or_wrong("gsm8k", [0.1] * 5)}
+    a = fabricate.run(tmp_path, [GSM8K], [score(GSM8K, 100.0, n=5, n_expected=5)], where)
+    (found,) = compared(a, one(tmp_path, [0.1, 0.2, 0.1, 0.1, 0.1])).differences
+    assert (found.interval, found.p, found.better) == (None, None, 1)
 
 
 def test_what_is_unlike_is_said(tmp_path: Path) -> None:
