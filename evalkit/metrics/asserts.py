@@ -26,7 +26,7 @@ def passes_asserts(name: str = "score", timeout: float = 9.0, tests: str = "", p
     """
 
     def judge(cases: Sequence[Case], tools: Tools) -> list[Values]:
-        programs = [Program(f"{case.answer}\n{_part(case, tests)}", timeout) for case in cases]
+        programs = [Program(f"{case.answer}\n", timeout, tests=str(_part(case, tests))) for case in cases]
         outcomes = executed(programs, tools)
         return [_values(c, o, _part(c, problem) if problem else None) for c, o in zip(cases, outcomes, strict=True)]
 

@@ -43,13 +43,21 @@ class Judged:
 
 @dataclass(frozen=True)
 class Program:
-    """A Python program to be executed in isolation."""
+    """A Python program to be executed in isolation, and what it is judged by."""
 
     source: str
+    """What a model wrote; executed in the sandbox."""
     timeout: float = 3.0
-    """Seconds it may run."""
+    """CPU seconds it may take."""
     memory_mb: int = 4096
     """Address space it may take, in MiB."""
+    tests: str = ""
+    """Statements that raise when the program is wrong; executed apart from it, where it cannot reach them.
+    Without any, a program passes that says it ran to its end, which is no proof of anything."""
+    entry_point: str = ""
+    """The one name that the tests take from the program; without it, all that they do not define."""
+    given: str = ""
+    """With an entry point: definitions that the tests need, from the benchmark and not from the model."""
 
 
 FAILURE = "failure"

@@ -22,7 +22,7 @@ def pass_at_k(prefix: str = "", k: int | Sequence[int] = (1, 10, 100), timeout: 
         raise ConfigError(f"pass_at_k: k must be positive whole numbers, not {k!r}", "k: [1, 10, 100]")
 
     def judge(cases: Sequence[Case], tools: Tools) -> list[Values]:
-        outcomes = executed([Program(program_of(case), timeout) for case in cases], tools)
+        outcomes = executed([program_of(case, timeout) for case in cases], tools)
         return [{**right(o.status == "passed"), "result": o.result, FAILURE: o.failure} for o in outcomes]
 
     def combine(judged: Sequence[Judged]) -> dict[str, float]:
@@ -39,13 +39,17 @@ def executed(programs: Sequence[Program], tools: Tools) -> list[Outcome]:
     return tools.run_programs(programs)
 
 
-def program_of(case: Case) -> str:
-    """The program that checks an answer; DataError when the row lacks a column."""
+def program_of(case: Case, timeout: float) -> Program:
+    """An answer with the tests that check it; DataError when the row lacks a column.
+
+    The tests get the row's own definitions (`prompt`), not the model's, but for the function it wrote.
+    """
     missing = [column for column in COLUMNS if column not in case.row]
     if missing:
         raise DataError(f"{case.sample_id}: pass_at_k needs the column {missing[0]!r}", f"rows: {', '.join(COLUMNS)}")
-    prompt, test, entry_point = (case.row[column] for column in COLUMNS)
-    return f"{prompt}{case.answer}\n{test}\ncheck({entry_point})"
+    prompt, test, entry_point = (str(case.row[column]) for column in COLUMNS)
+    tests = f"{test}\ncheck({entry_point})"
+    return Program(f"{prompt}{case.answer}\n", timeout, tests=tests, entry_point=entry_point, given=prompt)
 
 
 def estimates(judged: Sequence[Judged], ks: Sequence[int]) -> dict[int, float]:

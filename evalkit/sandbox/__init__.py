@@ -1,5 +1,6 @@
-"""Runs untrusted programs; the one way to do so is `run_programs`."""
+"""Runs untrusted programs: confined, within limits, judged from outside. docs/sandbox.md explains how."""
 
-from evalkit.sandbox.process import run_program, run_programs
+from evalkit.sandbox.backend import Backend, SandboxError
+from evalkit.sandbox.pool import choose, run_program, run_programs, survey
 
-__all__ = ["run_program", "run_programs"]
+__all__ = ["Backend", "SandboxError", "choose", "run_program", "run_programs", "survey"]

@@ -1,0 +1,204 @@
+"""Plain values as JSON, and messages of them over a socket.
+
+Between the tests and a candidate travel values, never code: the reader builds every object itself, from
+types that are listed here, so no method of the writer's ever runs on the reader's side. What is not
+plain travels as a reference (`refer`), whose number means something to its owner only.
+"""
+
+from __future__ import annotations
+
+import collections
+import datetime
+import json
+import socket
+import struct
+import sys
+from collections.abc import Callable
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+MESSAGE_BYTES = 64 << 20
+"""Longest message that is read."""
+SMALL_INT = 1 << 53
+PLAIN = (type(None), bool, str, float)
+DATES: dict[type, tuple[str, ...]] = {
+    datetime.datetime: ("year", "month", "day", "hour", "minute", "second", "microsecond"),
+    datetime.date: ("year", "month", "day"),
+    datetime.time: ("hour", "minute", "second", "microsecond"),
+    datetime.timedelta: ("days", "seconds", "microseconds"),
+}
+VIEWS: dict[type, str] = {type({}.keys()): "keys", type({}.values()): "values", type({}.items()): "items"}
+SEQUENCES: dict[type, str] = {
+    t: t.__name__ for t in (tuple, set, frozenset, collections.deque)
+}
+MAPPINGS: dict[type, str] = {dict: "dict", collections.OrderedDict: "OrderedDict", collections.Counter: "Counter"}
+TEXTUAL: dict[type, str] = {Decimal: "Decimal", Fraction: "Fraction"}
+BUILDERS: dict[str, Callable[[Any], Any]] = {
+    **{name: kind for kind, name in (*SEQUENCES.items(), *MAPPINGS.items(), *TEXTUAL.items())},
+    **{kind.__name__: (lambda kind: lambda fields: kind(*fields))(kind) for kind in DATES},
+    "int": lambda digits: int(digits, 16),
+    "bytes": bytes.fromhex,
+    "bytearray": bytearray.fromhex,
+    "complex": lambda parts: complex(*parts),
+    "range": lambda parts: range(*parts),
+    "slice": lambda parts: slice(*parts),
+    "ellipsis": lambda _: Ellipsis,
+    "iterator": iter,
+    **{name: (lambda name: lambda pairs: getattr(dict(pairs), name)())(name) for name in VIEWS.values()},
+}  # fmt: skip
+
+
+class Closed(Exception):
+    """The other side is gone, or does not keep to the form of messages."""
+
+
+class Unplain(Exception):
+    """A value that has no plain form."""
+
+
+def encode(value: Any, refer: Callable[[Any], Any]) -> Any:
+    """The JSON form of a value; `refer` gives that of a value without a plain one, or raises Unplain.
+
+    An instance of a subclass of a plain type counts as the plain value that it holds. RecursionError
+    for a value nested too deeply, such as one that holds itself.
+    """
+    kind = type(value)
+    if kind in PLAIN:
+        return value
+    if kind is int:
+        return value if -SMALL_INT < value < SMALL_INT else {"int": hex(value)}
+    if kind is list:
+        return [encode(item, refer) for item in value]
+    if kind in SEQUENCES:
+        return {SEQUENCES[kind]: [encode(item, refer) for item in value]}
+    if kind in MAPPINGS:
+        return {MAPPINGS[kind]: [[encode(k, refer), encode(v, refer)] for k, v in value.items()]}
+    return _encode_rare(value, kind, refer)
+
+
+def _encode_rare(value: Any, kind: type, refer: Callable[[Any], Any]) -> Any:
+    if kind in (bytes, bytearray):
+        return {kind.__name__: value.hex()}
+    if kind is complex:
+        return {"complex": [value.real, value.imag]}
+    if kind in (range, slice):
+        return {kind.__name__: [encode(part, refer) for part in (value.start, value.stop, value.step)]}
+    if value is Ellipsis:
+        return {"ellipsis": None}
+    if kind in TEXTUAL:
+        return {TEXTUAL[kind]: str(value)}
+    if kind in DATES and getattr(value, "tzinfo", None) is None:
+        return {kind.__name__: [getattr(value, field) for field in DATES[kind]]}
+    if kind in VIEWS:
+        return _encode_view(value, VIEWS[kind], refer)
+    if kind.__module__ == "numpy":
+        return _encode_numpy(value, refer)
+    return _encode_base(value, refer)
+
+
+def _encode_view(view: Any, name: str, refer: Callable[[Any], Any]) -> Any:
+    if name == "keys":
+        pairs = [(key, None) for key in view]
+    else:
+        pairs = list(view) if name == "items" else list(enumerate(view))
+    return {name: [[encode(k, refer), encode(v, refer)] for k, v in pairs]}
+
+
+def _encode_numpy(value: Any, refer: Callable[[Any], Any]) -> Any:
+    """Numbers, texts and arrays of them, with their exact type."""
+    numpy = sys.modules["numpy"]
+    if isinstance(value, (numpy.generic, numpy.ndarray)) and value.dtype.kind in "biufcU":
+        return {"numpy": [value.dtype.str, list(value.shape), encode(value.reshape(-1).tolist(), refer)]}
+    return refer(value)
+
+
+def _encode_base(value: Any, refer: Callable[[Any], Any]) -> Any:
+    """The plain value that an instance of a subclass holds."""
+    if isinstance(value, int):
+        return encode(int.__add__(value, 0), refer)
+    if isinstance(value, float):
+        return float.__add__(value, 0.0)
+    if isinstance(value, str):
+        return str.__str__(value)
+    for base in (list, tuple, set, frozenset):
+        if isinstance(value, base):
+            return encode(base(base.__iter__(value)), refer)
+    for base in (collections.Counter, collections.OrderedDict, dict):
+        if isinstance(value, base):
+            return {MAPPINGS[base]: [[encode(k, refer), encode(v, refer)] for k, v in dict.items(value)]}
+    return refer(value)
+
+
+def decode(form: Any, resolve: Callable[[Any], Any]) -> Any:
+    """The value of a JSON form; `resolve` gives what a reference stands for. Closed for no such form."""
+    if isinstance(form, list):
+        return [decode(item, resolve) for item in form]
+    if not isinstance(form, dict):
+        return form
+    try:
+        ((name, inner),) = form.items()
+        if name == "ref":
+            return resolve(inner)
+        if name == "numpy":
+            return _decode_numpy(*inner)
+        if name in ("int", "bytes", "bytearray", "Decimal", "Fraction", "complex", "ellipsis"):
+            return BUILDERS[name](inner)
+        if name == "Counter":
+            return collections.Counter(dict(decode(inner, resolve)))
+        return BUILDERS[name](decode(inner, resolve))
+    except (KeyError, TypeError, ValueError, ArithmeticError) as error:
+        raise Closed(f"not a value: {error}") from error
+
+
+def _decode_numpy(kind: str, shape: list[int], items: Any) -> Any:
+    import numpy
+
+    dtype = numpy.dtype(kind)
+    if dtype.kind not in "biufcU":
+        raise ValueError(kind)
+    array = numpy.array(decode(items, _refuse), dtype=dtype)
+    return array.reshape(shape) if shape else dtype.type(array[0])
+
+
+def _refuse(reference: Any) -> Any:
+    raise ValueError(reference)
+
+
+class Wire:
+    """Messages over a stream socket: four bytes of length, then JSON."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self.end = end
+
+    def send(self, form: Any) -> None:
+        """Send a JSON form; Closed when nobody is there, ValueError when it is too long."""
+        body = json.dumps(form, separators=(",", ":")).encode()
+        if len(body) > MESSAGE_BYTES:
+            raise ValueError(f"a value of {len(body)} bytes is too large to be passed")
+        try:
+            self.end.sendall(struct.pack("!I", len(body)) + body)
+        except OSError as error:
+            raise Closed("gone") from error
+
+    def receive(self) -> Any:
+        """The next JSON form; Closed at the end, and for what is none."""
+        (length,) = struct.unpack("!I", self._read(4))
+        if length > MESSAGE_BYTES:
+            raise Closed("a message is too long")
+        try:
+            return json.loads(self._read(length))
+        except (ValueError, RecursionError) as error:
+            raise Closed("not a message") from error
+
+    def _read(self, count: int) -> bytes:
+        received = bytearray()
+        while len(received) < count:
+            try:
+                chunk = self.end.recv(min(count - len(received), 1 << 20))
+            except OSError as error:
+                raise Closed("gone") from error
+            if not chunk:
+                raise Closed("gone")
+            received += chunk
+        return bytes(received)

@@ -1,0 +1,264 @@
+"""Watches the children of one order: time, files, ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+import stat
+import struct
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+TICK_SECONDS = 0.02
+IDLE_GRACE = 1.0
+"""Seconds over its time that a program may spend neither computing nor waiting for a core."""
+TESTS_GRACE = 10.0
+"""CPU seconds over the program's time that the tests may take."""
+BUSY_FACTOR, BUSY_SECONDS = 20, 60
+"""Wall time, in limits and besides, after which a program is given up that the machine hardly runs."""
+FOLDER_BYTES, FOLDER_ENTRIES = 64 << 20, 2000
+READY = struct.calcsize("dd")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a program may use."""
+
+    timeout: float
+    """CPU seconds."""
+    memory: int
+    """Bytes of address space."""
+    session: bool = False
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of an order's children."""
+
+    stopped: str
+    """Why they were ended: "" not at all, `timeout`, `files`, `busy`, `setup`, `ended` by the owner, `hung up`."""
+    cpu: float
+    """CPU seconds that the program took, from its first line on."""
+    status: int
+    """Of the program's process, as of waitpid; SIGKILL's for one that ended with its tests."""
+    judge_status: int
+    message: str = ""
+
+
+class Child:
+    """A process at work."""
+
+    def __init__(self, pid: int, ready_fd: int) -> None:
+        self.pid, self.ready_fd = pid, ready_fd
+        self.handle = -1
+        self.cpu_at_start = self.cpu_total = 0.0
+        self.started = 0.0
+        """When it was ready, by the monotonic clock; 0 before."""
+        self.problem = ""
+        self.status: int | None = None
+        if hasattr(os, "pidfd_open"):
+            with suppress(OSError):
+                self.handle = os.pidfd_open(pid)
+
+    def hear(self) -> None:
+        """Read what it says about itself before its work begins."""
+        word = os.read(self.ready_fd, 1024)
+        if word[:1] == b"r" and len(word) >= 1 + READY:
+            self.cpu_at_start, self.started = struct.unpack("dd", word[1 : 1 + READY])
+        else:
+            self.problem = word[1:].decode("utf-8", "replace") or "it ended before it began"
+        os.close(self.ready_fd)
+        self.ready_fd = -1
+
+    def cpu(self) -> float:
+        """CPU seconds since it was ready, of all its threads; 0 where a running process does not tell."""
+        if self.status is not None or not self.started:
+            return max(0.0, self.cpu_total - self.cpu_at_start)
+        with suppress(OSError):
+            return max(0.0, time.clock_gettime((~self.pid) << 3 | 2) - self.cpu_at_start)
+        return 0.0
+
+    def starved(self) -> float:
+        """Seconds that it waited for a core, as far as the system tells."""
+        with suppress(OSError, IndexError, ValueError), open(f"/proc/{self.pid}/schedstat") as file:
+            return int(file.read().split()[1]) / 1e9
+        return 0.0
+
+    def ended(self) -> bool:
+        """Whether it is gone; then its time is known exactly."""
+        if self.status is None:
+            pid, status, usage = os.wait4(self.pid, os.WNOHANG)
+            if pid:
+                self._reaped(status, usage)
+        return self.status is not None
+
+    def kill(self) -> None:
+        """End it, now."""
+        if self.status is None:
+            os.kill(self.pid, signal.SIGKILL)
+            _, status, usage = os.wait4(self.pid, 0)
+            self._reaped(status, usage)
+        for descriptor in (self.ready_fd, self.handle):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self.ready_fd = self.handle = -1
+
+    def _reaped(self, status: int, usage: Any) -> None:
+        self.cpu_total = usage.ru_utime + usage.ru_stime
+        self.status = status
+
+
+class _Watch:
+    """The state of one order."""
+
+    def __init__(self, control: socket.socket, children: list[Child], limits: Limits, folder: str) -> None:
+        self.control, self.children, self.folder = control, children, folder
+        self.stopped = ""
+        self.session = limits.session
+        self.allowed = float("inf") if limits.session else limits.timeout
+        """CPU seconds that the program, or a session's cell, may take from `cpu_before` on."""
+        self.cpu_before = self.since = self.interrupted = 0.0
+
+    def step(self) -> None:
+        """Wait for a moment or an event, and look."""
+        fds = [self.control.fileno()]
+        fds += [fd for c in self.children for fd in (c.ready_fd, c.handle) if fd >= 0 and c.status is None]
+        for fd in select.select(fds, [], [], TICK_SECONDS)[0]:
+            if fd == self.control.fileno():
+                self._told()
+            for child in self.children:
+                if fd == child.ready_fd:
+                    child.hear()
+        self._look()
+
+    def _told(self) -> None:
+        """An order's owner hangs up, ends a session, or gives a cell its time."""
+        message = self.control.recv(4096)
+        if not message:
+            self.stopped = "hung up"
+            return
+        word = json.loads(message)
+        if "cell" in word:  # seconds for the cell that begins; none when one has ended
+            self.allowed = float("inf") if word["cell"] is None else word["cell"]
+            self.cpu_before, self.since, self.interrupted = self.children[0].cpu(), time.monotonic(), 0.0
+        else:
+            self.stopped = "ended"
+
+    def _look(self) -> None:
+        program, *judges = self.children
+        if any(child.problem for child in self.children):
+            self.stopped = self.stopped or "setup"
+        elif not self.stopped and program.started:
+            self.stopped = self._over(program, judges)
+
+    def _over(self, program: Child, judges: list[Child]) -> str:
+        """Why the program must stop, if it must."""
+        if program.cpu() - self.cpu_before >= self.allowed or self._idle_too_long(program, judges):
+            return self._interrupt(program) if self.session else "timeout"
+        if judges and judges[0].cpu() >= self.allowed + TESTS_GRACE:
+            return "timeout"
+        return "files" if overfull(self.folder, program.pid) else ""
+
+    def _idle_too_long(self, program: Child, judges: list[Child]) -> bool:
+        """Whether more wall time is gone than waiting for a core explains."""
+        wall = time.monotonic() - max(self.since, program.started)
+        lost = program.starved() + sum(j.starved() + j.cpu() for j in judges)
+        return wall - lost >= self.allowed + IDLE_GRACE
+
+    def _interrupt(self, program: Child) -> str:
+        """First a KeyboardInterrupt, then the end."""
+        if not self.interrupted:
+            self.interrupted = time.monotonic()
+            os.kill(program.pid, signal.SIGINT)
+        return "timeout" if time.monotonic() - self.interrupted > IDLE_GRACE else ""
+
+
+def watch(control: socket.socket, children: list[Child], limits: Limits, folder: str) -> Report:
+    """Follow an order's children to their end and leave nothing of them."""
+    state = _Watch(control, children, limits, folder)
+    begun = time.monotonic()
+    last = children[-1]
+    while not state.stopped and not last.ended():
+        state.step()
+        if not limits.session and time.monotonic() - begun > limits.timeout * BUSY_FACTOR + BUSY_SECONDS:
+            state.stopped = "busy"
+    for child in children:
+        child.ended()
+    for child in children:
+        if child.ready_fd >= 0 and child.status is not None:
+            child.hear()
+        child.kill()
+    wipe(folder)
+    program = children[0]
+    problem = "; ".join(c.problem for c in children if c.problem)
+    stopped = "setup" if problem else state.stopped
+    judge = children[1].status if len(children) > 1 else 0
+    return Report(stopped, program.cpu(), program.status or 0, judge or 0, problem)
+
+
+def overfull(folder: str, pid: int) -> bool:
+    """Whether the files of a program, deleted but open ones included, are more than it may have."""
+    size = entries = 0
+    ahead = [folder]
+    while ahead:
+        with suppress(OSError), os.scandir(ahead.pop()) as found:
+            for entry in found:
+                entries += 1
+                size += _size(entry.path)
+                if entries > FOLDER_ENTRIES:
+                    return True
+                if entry.is_dir(follow_symlinks=False):
+                    ahead.append(entry.path)
+    with suppress(OSError):
+        size += sum(_deleted(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd"))
+    return size > FOLDER_BYTES
+
+
+def _size(path: str) -> int:
+    with suppress(OSError):
+        return os.lstat(path).st_blocks * 512
+    return 0
+
+
+def _deleted(path: str) -> int:
+    with suppress(OSError):
+        found = os.stat(path)
+        if stat.S_ISREG(found.st_mode) and found.st_nlink == 0:
+            return found.st_blocks * 512
+    return 0
+
+
+def wipe(folder: str) -> None:
+    """Empty a folder whatever is in it: folders without rights, or nested deeper than a path can say."""
+    top = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        number = 0
+        while names := os.listdir(top):
+            for name in names:
+                number = _remove(top, name, number)
+    finally:
+        os.close(top)
+
+
+def _remove(top: int, name: str, number: int) -> int:
+    """Remove an entry of `top`; what a folder holds is moved up to `top` first, under numbers."""
+    with suppress(IsADirectoryError, PermissionError):
+        os.unlink(name, dir_fd=top)
+        return number
+    if not stat.S_ISDIR(os.stat(name, dir_fd=top, follow_symlinks=False).st_mode):
+        return number
+    os.chmod(name, 0o700, dir_fd=top)
+    inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=top)
+    try:
+        for child in os.listdir(inner):
+            number += 1
+            os.rename(child, f".moved-{number}", src_dir_fd=inner, dst_dir_fd=top)
+    finally:
+        os.close(inner)
+    os.rmdir(name, dir_fd=top)
+    return number

@@ -1,0 +1,125 @@
+"""Runs programs on several servers at once; the outcomes do not depend on how many."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import lru_cache
+
+from evalkit.metrics import Outcome, Program
+from evalkit.sandbox.backend import Backend, SandboxError, candidates
+from evalkit.sandbox.worker import Worker, WorkerLost
+
+ATTEMPTS = 3
+"""Servers that a program is given to before it counts as not judged."""
+ADVICE = "install bubblewrap, or use a kernel with Landlock (5.13), or accept the risk with --unsafe-code"
+
+PROBE = """
+import os, posix, socket
+def denied(work, *args):
+    try:
+        work(*args)
+    except OSError:
+        return True
+    return False
+def outside():
+    return [
+        denied(open, '/etc/passwd'), denied(open, '/tmp/evalkit-probe', 'w'), denied(open, '/proc/1/environ'),
+        denied(posix.listdir, '/root'), denied(socket.socket), denied(posix.fork), denied(posix.kill, posix.getppid(), 0),
+        denied(posix.chmod, '/dev/null', 0o666), denied(posix.execv, '/bin/true', ['true']),
+    ]
+def inside():
+    with open('probe', 'w') as file:
+        file.write('x')
+    return open('probe').read()
+"""
+PROBE_TESTS = "assert all(outside()), outside()\nassert inside() == 'x'"
+
+
+class _Slots:
+    """Servers, each made when first needed and again after it was lost."""
+
+    def __init__(self, count: int, backend: Backend) -> None:
+        self.backend = backend
+        self.free: queue.SimpleQueue[Worker | None] = queue.SimpleQueue()
+        for _ in range(count):
+            self.free.put(None)
+
+    def run(self, program: Program) -> Outcome:
+        """The outcome of a program on whichever server is free."""
+        for _ in range(ATTEMPTS):
+            worker = self.free.get()
+            lost = True
+            try:
+                worker = worker or Worker(self.backend)
+                outcome = worker.run(program)
+                lost = False
+                return outcome
+            except WorkerLost:
+                continue
+            finally:
+                if lost and worker is not None:
+                    worker.close()
+                self.free.put(None if lost else worker)
+        return Outcome("failed", "not judged: the sandbox's process ended again and again", failure="harness_error")
+
+    def close(self) -> None:
+        """End all servers that are at rest."""
+        with suppress(queue.Empty):
+            while True:
+                worker = self.free.get_nowait()
+                if worker is not None:
+                    worker.close()
+
+
+def run_programs(programs: Sequence[Program], workers: int, backend: Backend | None = None) -> list[Outcome]:
+    """Outcomes in order; `workers` programs run at once and do not change them.
+
+    Raises SandboxError when nothing here confines programs and `backend` names none.
+    """
+    if not programs:
+        return []
+    count = max(1, min(workers, len(programs)))
+    slots = _Slots(count, backend or choose())
+    executor = ThreadPoolExecutor(count)
+    try:
+        return list(executor.map(slots.run, programs))
+    finally:
+        executor.shutdown(cancel_futures=True)
+        slots.close()
+
+
+def run_program(program: Program, backend: Backend | None = None) -> Outcome:
+    """The outcome of one program."""
+    return run_programs([program], 1, backend)[0]
+
+
+@lru_cache(maxsize=2)
+def choose(unsafe: bool = False) -> Backend:
+    """The best sandbox that was seen to work here; SandboxError where there is none and `unsafe` does not waive it."""
+    return survey(unsafe)[0]
+
+
+@lru_cache(maxsize=2)
+def survey(unsafe: bool = False) -> tuple[Backend, str]:
+    """The same, with the reason for it in words."""
+    if unsafe:
+        return Backend("none"), "no sandbox: programs run with limits only, as asked for"
+    reasons = []
+    for backend, words in candidates():
+        problem = trial(backend) if backend else words
+        if backend and not problem:
+            return backend, "; ".join([words, *reasons])
+        reasons.append(problem)
+    raise SandboxError(f"no sandbox for generated programs works here: {'; '.join(reasons)}", ADVICE)
+
+
+def trial(backend: Backend) -> str:
+    """Why a backend does not confine; empty when it does: every forbidden act of a probe was refused."""
+    try:
+        outcome = run_program(Program(PROBE, 10.0, tests=PROBE_TESTS), backend)
+    except SandboxError as error:
+        return error.message
+    return "" if outcome.status == "passed" else f"{backend.name} does not confine: {outcome.result}"

@@ -1,0 +1,160 @@
+"""One server and the programs that it is given, one after another."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
+from typing import IO, Any
+
+from evalkit.metrics import Outcome, Program
+from evalkit.metrics.base import failure_of
+from evalkit.sandbox.backend import Backend, SandboxError, start
+from evalkit.sandbox.guest.server import LIBRARIES
+from evalkit.sandbox.guest.watch import BUSY_FACTOR, BUSY_SECONDS, FOLDER_BYTES, wipe
+
+START_SECONDS = 60.0
+END_SECONDS = 5.0
+REPORT_BYTES = 1 << 16
+SEQUENCED = getattr(socket, "SOCK_SEQPACKET", socket.SOCK_STREAM) if sys.platform == "linux" else socket.SOCK_STREAM
+
+
+class WorkerLost(Exception):
+    """A server ended, or does not answer; what it worked on was not judged."""
+
+
+class Worker:
+    """A server at work; to be closed."""
+
+    def __init__(self, backend: Backend) -> None:
+        """Start one; SandboxError when it does not come up."""
+        self.folder = tempfile.mkdtemp(prefix="evalkit-sandbox-")
+        self.control, inner = socket.socketpair(socket.AF_UNIX, SEQUENCED)
+        try:
+            with inner:
+                self.process: subprocess.Popen[bytes] = start(backend, self.folder, inner.fileno())
+        except SandboxError:
+            self.control.close()
+            shutil.rmtree(self.folder)
+            raise
+        try:
+            self.receive(START_SECONDS)
+        except WorkerLost:
+            problem = self._complaint()
+            self.close()
+            raise SandboxError(f"{backend.name} does not start: {problem}", "run.py doctor") from None
+
+    def _complaint(self) -> str:
+        """The last line that a server which did not start has printed."""
+        self._kill()
+        text = self.process.stderr.read().decode("utf-8", "replace").strip() if self.process.stderr else ""
+        return text.splitlines()[-1] if text else f"exit status {self.process.returncode}"
+
+    def order(self, header: Mapping[str, Any], descriptors: Sequence[int]) -> None:
+        """Send an order with its files; WorkerLost when nobody is there."""
+        try:
+            socket.send_fds(self.control, [json.dumps(header).encode()], list(descriptors))
+        except OSError as error:
+            raise WorkerLost("gone") from error
+
+    def receive(self, seconds: float) -> dict[str, Any]:
+        """The server's next message."""
+        self.control.settimeout(seconds)
+        try:
+            message = self.control.recv(REPORT_BYTES)
+        except OSError as error:
+            raise WorkerLost("gone or silent") from error
+        if not message:
+            raise WorkerLost("gone")
+        found: dict[str, Any] = json.loads(message)
+        return found
+
+    def run(self, program: Program) -> Outcome:
+        """The outcome of a program; WorkerLost when this server can give none."""
+        started = time.monotonic()
+        order = {"given": program.given, "tests": program.tests, "entry_point": program.entry_point}
+        header = {
+            "timeout": program.timeout,
+            "memory": program.memory_mb << 20,
+            "session": False,
+            "libraries": libraries_of(program),
+        }
+        with ExitStack() as stack:
+            source = _file(stack, program.source)
+            tests = _file(stack, json.dumps(order))
+            read_end, write_end = os.pipe()
+            answer = stack.enter_context(open(read_end, "rb"))
+            try:
+                self.order(header, [source.fileno(), tests.fileno(), write_end])
+            finally:
+                os.close(write_end)
+            report = self.receive(program.timeout * BUSY_FACTOR + BUSY_SECONDS + START_SECONDS)
+            verdict = answer.read()
+        return judged(program, report, verdict, time.monotonic() - started)
+
+    def close(self) -> None:
+        """End the server with all that it started, and remove its folder."""
+        self.control.close()
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(END_SECONDS)
+        self._kill()
+        if self.process.stderr:
+            self.process.stderr.close()
+        with suppress(FileNotFoundError):
+            wipe(self.folder)
+            os.rmdir(self.folder)
+
+    def _kill(self) -> None:
+        """The whole process group: programs cannot leave it."""
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+def _file(stack: ExitStack, text: str) -> IO[bytes]:
+    """A nameless file that holds the text."""
+    file = stack.enter_context(tempfile.TemporaryFile())
+    file.write(text.encode("utf-8", "surrogatepass"))
+    file.flush()
+    return file
+
+
+def libraries_of(program: Program) -> list[str]:
+    """The large libraries that a program or its tests speak of."""
+    return [name for name in LIBRARIES if name in program.source or name in program.tests]
+
+
+def judged(program: Program, report: Mapping[str, Any], verdict: bytes, seconds: float) -> Outcome:
+    """The outcome behind a server's report and the verdict of the tests' process."""
+    stopped, cpu = report["stopped"], report["cpu"]
+    if stopped == "timeout" or cpu >= program.timeout:
+        return Outcome("timed out", seconds=seconds)
+    if stopped == "files":
+        return Outcome("failed", f"more than {FOLDER_BYTES >> 20} MiB or too many files", seconds, failure="killed")
+    if stopped or not verdict:
+        message = report["message"] or {"busy": "the machine was too busy to run it"}.get(stopped, "the tests' process ended")
+        return Outcome("failed", f"not judged: {message}", seconds, failure="harness_error")
+    found = json.loads(verdict)
+    if found["status"] == "passed":
+        return Outcome("passed", seconds=seconds)
+    if found["status"] == "lost":
+        return Outcome("failed", f"no verdict ({_ending(report['status'])})", seconds, failure="killed")
+    if found["status"] == "unjudged":
+        return Outcome("failed", f"not judged: {found['message']}", seconds, failure="harness_error")
+    kind = "syntax_error" if found["compiling"] else failure_of(found["error"])
+    return Outcome("failed", found["message"], seconds, found["error"], kind)
+
+
+def _ending(status: int) -> str:
+    """How a process ended, in words."""
+    if os.WIFSIGNALED(status):
+        return f"killed by {signal.Signals(os.WTERMSIG(status)).name}"
+    return f"exit status {os.WEXITSTATUS(status)}"
