@@ -11,6 +11,7 @@ import resource
 import struct
 import sys
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import NamedTuple
 
 from .syscalls import ABSENT, ALLOWED, CHECKED
@@ -45,8 +46,7 @@ def machine() -> Machine | None:
     return known
 
 
-def _libc() -> ctypes.CDLL:
-    return ctypes.CDLL(None, use_errno=True)
+LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def _checked(result: int, what: str) -> int:
@@ -58,7 +58,7 @@ def _checked(result: int, what: str) -> int:
 def prctl(option: int, value: int, what: str) -> None:
     """prctl(2) with one argument; Unconfined when it fails."""
     zero = ctypes.c_ulong(0)
-    _checked(_libc().prctl(option, ctypes.c_ulong(value), zero, zero, zero), what)
+    _checked(LIBC.prctl(option, ctypes.c_ulong(value), zero, zero, zero), what)
 
 
 def die_with(parent: int) -> None:
@@ -88,7 +88,7 @@ def landlock_abi() -> int:
     """The kernel's Landlock ABI, 0 without."""
     if machine() is None:
         return 0
-    return max(0, int(_libc().syscall(CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint(1))))
+    return max(0, int(LIBC.syscall(CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint(1))))
 
 
 def landlock_ruleset(readable: Iterable[str], listable: Iterable[str], writable: Iterable[str]) -> int:
@@ -102,7 +102,7 @@ def landlock_ruleset(readable: Iterable[str], listable: Iterable[str], writable:
     every = _fs_rights(abi)
     attributes = struct.pack("=QQQ", every, 0b11, 0b11)[: {1: 8, 2: 8, 3: 8, 4: 16, 5: 16}.get(abi, 24)]
     rules = _checked(
-        _libc().syscall(CREATE_RULESET, attributes, ctypes.c_size_t(len(attributes)), ctypes.c_uint(0)), "Landlock"
+        LIBC.syscall(CREATE_RULESET, attributes, ctypes.c_size_t(len(attributes)), ctypes.c_uint(0)), "Landlock"
     )
     for paths, rights in ((readable, READING), (listable, READ_DIR), (writable, every & ~DEVICE_NODES & ~EXECUTE)):
         for path in paths:
@@ -117,14 +117,14 @@ def _add_rule(rules: int, path: str, rights: int) -> None:
         if not os.path.isdir(path):
             rights &= FILE_RIGHTS
         rule = struct.pack("=Qi", rights, target)
-        _checked(_libc().syscall(ADD_RULE, rules, ctypes.c_int(1), rule, ctypes.c_uint(0)), f"Landlock {path}")
+        _checked(LIBC.syscall(ADD_RULE, rules, ctypes.c_int(1), rule, ctypes.c_uint(0)), f"Landlock {path}")
     finally:
         os.close(target)
 
 
 def restrict(rules: int) -> None:
     """Hold this process to the rules."""
-    _checked(_libc().syscall(RESTRICT_SELF, rules, ctypes.c_uint(0)), "Landlock")
+    _checked(LIBC.syscall(RESTRICT_SELF, rules, ctypes.c_uint(0)), "Landlock")
 
 
 # seccomp: a classic BPF program over struct seccomp_data {nr, arch, instruction_pointer, args[6]}
@@ -192,8 +192,13 @@ def checks(pid: int) -> dict[str, list[Instruction]]:
     }
 
 
-def seccomp_program(pid: int, target: Machine) -> bytes:
-    """The filter for the process `pid`."""
+ANY_PID = 0x7FFFFFF0
+"""Stands for the process's number in a filter that is made ahead."""
+
+
+@lru_cache(maxsize=1)
+def seccomp_program(target: Machine) -> bytes:
+    """The filter, for the process ANY_PID."""
     lines: list[Instruction] = [
         (LOAD, 0, 0, ARCH),
         (JUMP_EQUAL, 1, 0, target.audit),
@@ -204,7 +209,7 @@ def seccomp_program(pid: int, target: Machine) -> bytes:
         lines += [(JUMP_EQUAL, 0, 1, numbers[target.column]), (RETURN, 0, 0, ALLOW)] if numbers[target.column] >= 0 else []
     for numbers in ABSENT.values():
         lines += [(JUMP_EQUAL, 0, 1, numbers[target.column]), (RETURN, 0, 0, ERROR | errno.ENOSYS)]
-    for name, block in checks(pid).items():
+    for name, block in checks(ANY_PID).items():
         number = CHECKED[name][target.column]
         lines += [(JUMP_EQUAL, 0, len(block), number), *block] if number >= 0 else []
     lines.append((RETURN, 0, 0, ERROR | errno.EPERM))
@@ -216,17 +221,17 @@ def filter_calls() -> None:
     target = machine()
     if target is None:
         raise Unconfined(f"no filter of system calls for {platform.machine()}")
-    program = seccomp_program(os.getpid(), target)
+    program = seccomp_program(target).replace(struct.pack("=I", ANY_PID), struct.pack("=I", os.getpid()))
     held = ctypes.create_string_buffer(program)
     header = struct.pack("@HP", len(program) // 8, ctypes.addressof(held))
     zero = ctypes.c_ulong(0)
-    _checked(_libc().prctl(PR_SET_SECCOMP, ctypes.c_ulong(SECCOMP_MODE_FILTER), header, zero, zero), "seccomp")
+    _checked(LIBC.prctl(PR_SET_SECCOMP, ctypes.c_ulong(SECCOMP_MODE_FILTER), header, zero, zero), "seccomp")
 
 
 def drop_capabilities() -> None:
     """No capability is left, not even root's (capset(2), version 3)."""
     header = struct.pack("=Ii", 0x20080522, 0)
-    _checked(_libc().capset(header, bytes(24)), "capset")
+    _checked(LIBC.capset(header, bytes(24)), "capset")
 
 
 def limit(memory: int, cpu_seconds: int) -> None:

@@ -80,6 +80,7 @@ class Server:
         self.rules: int | None = None
         if setting.confined and setting.landlock:
             devices = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
+            confine.seccomp_program(confine.machine())
             self.rules = confine.landlock_ruleset(
                 (*setting.readable, *devices), setting.listable, (setting.folder, "/dev/null")
             )
