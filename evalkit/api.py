@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from evalkit.extract import extract
 from evalkit.metrics import Case, make_metric
 from evalkit.plan import RunOptions, default_data_root, make_plan
 from evalkit.rowfiles import DataRoot
-from evalkit.score import NEEDS_CODE, Options, fill_calls, judge
+from evalkit.score import NEEDS_CODE, UNSAFE, Options, fill_calls, judge
 from evalkit.task import Cut, Task
 from evalkit.types import Benchmark, Kind, Sample
 
@@ -130,6 +131,7 @@ class BenchmarkHandle:
         references: Sequence[Any],
         *,
         allow_code: bool = False,
+        unsafe_code: bool = False,
         extracted: bool = False,
         **context: Any,
     ) -> dict[str, Any]:
@@ -137,22 +139,25 @@ class BenchmarkHandle:
 
         For gen benchmarks predictions are raw outputs (`extracted=True`: already extracted answers);
         for ppl and ll they are labels. A list in `context` that is as long as the predictions gives a
-        value to each. Benchmarks that execute programs need `allow_code=True`; HumanEval, whose metric
-        needs more of the row, takes the gold that names it (`HumanEval/0`) and adds `results`, a line
-        for each program.
+        value to each. Benchmarks that execute programs need `allow_code=True`, and where no sandbox works
+        `unsafe_code=True` besides, which runs them unconfined. HumanEval, whose metric needs more of the
+        row, takes the gold that names it (`HumanEval/0`) and adds `results`, a line for each program.
         """
         if len(predictions) != len(references):
             raise ConfigError(
                 f"{len(predictions)} predictions, {len(references)} references", "give one of each a sample"
             )
         metric = make_metric(self.benchmark.metric)
+        options = Options(allow_code, unsafe_code=unsafe_code)
         if metric.runs_code and not allow_code:
             raise ConfigError(NEEDS_CODE, "score(…, allow_code=True)")
+        if metric.runs_code and options.unconfined():
+            warnings.warn(UNSAFE, stacklevel=2)
         cases = [
             self._case(i, prediction, gold, _item(context, i, len(predictions)), extracted, metric.needs_row)
             for i, (prediction, gold) in enumerate(zip(predictions, references, strict=True))
         ]
-        judged, results = judge(metric, cases, Options(allow_code=allow_code))
+        judged, results = judge(metric, cases, options)
         per_sample = [j.values["result"] for j in judged if "result" in j.values]
         return {**results, "results": per_sample} if per_sample else dict(results)
 
@@ -189,6 +194,7 @@ def evaluate(
     work_dir: str | Path = "outputs",
     data_root: str | Path | None = None,
     allow_code: bool = False,
+    unsafe_code: bool = False,
     max_num_workers: int | None = None,
     new: bool = False,
     debug: bool = False,
@@ -218,7 +224,7 @@ def evaluate(
     runner = DebugRunner() if debug else LocalRunner(Limits(max_num_workers))
     with store.locked():
         outcome = infer(planned, store, runner, lambda title, jobs: lambda job, share: None)
-        finished = score_run(store, Options(allow_code), planned, outcome.failures)
+        finished = score_run(store, Options(allow_code, unsafe_code=unsafe_code), planned, outcome.failures)
     rows = []
     for line in finished.table.lines:
         row: dict[str, Any] = {k: getattr(line, k) for k in ("dataset", "version", "metric", "mode", "level")}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import shutil
 import sys
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from evalkit.data import open_root
 from evalkit.errors import DataError
 from evalkit.hub import ENDPOINT, reachable
 from evalkit.runners.devices import cuda_devices
+from evalkit.sandbox import SandboxError, survey
 
 NEEDED = ("torch", "transformers", "tokenizers", "datasets", "pyarrow", "jinja2", "ruamel.yaml", "click", "tabulate")
 OPTIONAL = {
@@ -114,9 +114,10 @@ def _hub() -> Finding:
 
 
 def _sandbox() -> Finding:
-    limits = resource.getrlimit(resource.RLIMIT_AS)
-    text = "separate process with limits on time, memory and files (not a security boundary)"
-    return Finding("sandbox", limits is not None, text)
+    try:
+        return Finding("sandbox", True, survey()[1])
+    except SandboxError as error:
+        return Finding("sandbox", False, error.message, error.hint)
 
 
 def _disk(folder: Path) -> Finding:

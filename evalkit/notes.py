@@ -8,8 +8,9 @@ from typing import Any
 from evalkit.aggregate import FAILURE
 from evalkit.engines.recorded import ENGINE as RECORDED
 from evalkit.manifest import RunPlan
+from evalkit.metrics import make_metric
 from evalkit.runners.base import JobFailure
-from evalkit.score import THINKING
+from evalkit.score import THINKING, UNSAFE
 from evalkit.types import Score
 
 
@@ -42,6 +43,12 @@ def notes_of(plan: RunPlan, failures: Sequence[JobFailure], engines: Mapping[str
 def score_notes(plan: RunPlan, scores: Sequence[Score], engines: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """What was counted beside the scores."""
     return [*fragile_notes(scores, engines), *thinking_notes(plan, scores), *failure_notes(scores)]
+
+
+def unsafe_notes(plan: RunPlan, unconfined: bool) -> list[str]:
+    """The mark of a run that executes programs without a sandbox."""
+    runs_code = any(make_metric(benchmark.metric).runs_code for benchmark in plan.benchmarks.values())
+    return [UNSAFE] if runs_code and unconfined else []
 
 
 def failure_notes(scores: Sequence[Score]) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any
 from evalkit import stats, template
 from evalkit.extract import extract
 from evalkit.metrics import FAILURE, FAILURES, Case, Judged, Metric, Tools, make_metric
-from evalkit.sandbox import run_programs
+from evalkit.sandbox import SandboxError, choose, run_programs
 from evalkit.task import Task, requests_of
 from evalkit.thinking import NONE, UNFINISHED, Reasoning, split_thinking
 from evalkit.types import Benchmark, ModelSpec, NamedCall, Reply, Request, Sample, Verdict
@@ -23,6 +23,11 @@ THINKING = "thinking"
 """Detail of a reasoning model's verdict: whether the reply has thinking in it."""
 NEEDS_CODE = "not run: scoring executes generated programs, give --allow-code"
 
+UNSAFE = (
+    "UNSAFE: generated programs run WITHOUT A SANDBOX, with this user's rights, because none works here and "
+    "--unsafe-code was given"
+)
+
 
 @dataclass(frozen=True)
 class Options:
@@ -31,13 +36,29 @@ class Options:
     allow_code: bool = False
     workers: int = 0
     """Programs run at once; 0: one a core."""
+    unsafe_code: bool = False
+    """Execute programs even where no sandbox works."""
 
     def tools(self) -> Tools:
         """What metrics get to work with."""
         if not self.allow_code:
             return Tools()
         workers = self.workers or os.cpu_count() or 1
-        return Tools(run_programs=lambda programs: run_programs(programs, workers))
+        return Tools(run_programs=lambda programs: run_programs(programs, workers, choose(self.unsafe_code)))
+
+    def obstacle(self) -> str:
+        """Why no program may be executed; empty when it may."""
+        if not self.allow_code:
+            return NEEDS_CODE
+        try:
+            choose(self.unsafe_code)
+        except SandboxError as error:
+            return f"not run: {error.message} ({error.hint})"
+        return ""
+
+    def unconfined(self) -> bool:
+        """Whether programs are executed without a sandbox, because none works here and this was accepted."""
+        return self.allow_code and not self.obstacle() and not choose(self.unsafe_code).confined
 
 
 @dataclass(frozen=True)
@@ -91,7 +112,7 @@ def score_subset(
             verdicts.append(verdict)
             cases += [case] if case else []
     broken = _constant(verdicts) if benchmark.mode != "gen" else ""
-    problem = broken or (NEEDS_CODE if metric.runs_code and not options.allow_code else "")
+    problem = broken or (options.obstacle() if metric.runs_code else "")
     judged, results = ([], {}) if problem or not cases else judge(metric, cases, options)
     values = iter(judged)
     margins = [_margin(v) for v in verdicts if noise is not None and "nll" in v.detail]

@@ -13,7 +13,7 @@ from evalkit.digest import plain
 from evalkit.environment import environment
 from evalkit.errors import EvalkitError
 from evalkit.manifest import Pair, RunPlan, from_manifest, to_manifest
-from evalkit.notes import notes_of, score_notes
+from evalkit.notes import notes_of, score_notes, unsafe_notes
 from evalkit.plan import Planned, make_jobs, open_jobs
 from evalkit.progress import ProgressLog
 from evalkit.report.heatmap import draw, grids_of
@@ -112,6 +112,7 @@ def score_run(
         noise = engines.get(pair.model, {}).get("score_noise")
         scores += score_pair(store, plan, pair, task, options, known, noise)
     notes = [*notes_of(plan, failures, engines), *score_notes(plan, scores, engines)]
+    notes += unsafe_notes(plan, options.unconfined())
     table = make_table(scores, list(plan.models), notes)
     finished = Finished(store, tuple(scores), table, tuple(failures), "")
     text = write_report(finished, open_library(config_dirs), summarizer, reference_column)

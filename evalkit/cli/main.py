@@ -65,6 +65,7 @@ EPILOG = "`run.py list datasets`, `list models` and `show NAME` tell what there 
 @click.option("--dry-run", is_flag=True, help="Show what would be run, load no model.")
 @click.option("--calibrate", is_flag=True, help="With --dry-run: time a few samples, foretell the rest.")
 @click.option("--allow-code", is_flag=True, help="Execute generated programs (HumanEval and the like).")
+@click.option("--unsafe-code", is_flag=True, help="With --allow-code: execute them even where no sandbox works.")
 @summary_options
 @click.option("--json", "as_json", is_flag=True, help="The result as JSON on standard output.")
 @click.pass_context

@@ -1,13 +1,18 @@
-"""How an error looks."""
+"""How errors and warnings look."""
 
 from __future__ import annotations
 
 import json
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from evalkit.errors import EvalkitError
+
+if TYPE_CHECKING:
+    from evalkit.manifest import RunPlan
+    from evalkit.score import Options
 
 
 def report(error: EvalkitError) -> int:
@@ -19,3 +24,11 @@ def report(error: EvalkitError) -> int:
     if error.hint:
         click.echo(f"  {click.style('hint:', fg='yellow')} {error.hint}", err=True)
     return error.exit_code
+
+
+def warn_unsafe(plan: RunPlan, scoring: Options) -> None:
+    """Say on standard error, whatever else is quiet, that programs run without a sandbox."""
+    from evalkit.session import unsafe_notes
+
+    for note in unsafe_notes(plan, scoring):
+        click.secho(note, err=True, fg="red", bold=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from evalkit.cli.options import check_summarizer
-from evalkit.cli.reporting import report
+from evalkit.cli.reporting import report, warn_unsafe
 from evalkit.errors import EXIT_FAILED, EXIT_OK
 from evalkit.plan import Planned, RunOptions, make_plan
 from evalkit.runners.base import Limits, Outcome, Progress, Runner
@@ -79,7 +79,8 @@ def run_command(options: Mapping[str, Any]) -> int:
             for failure in outcome.failures:
                 say(f"failed: {failure.job.model} {failure.job.benchmark} {failure.job.subset}: {failure.cause}")
             return EXIT_FAILED if outcome.failures or planned.broken else EXIT_OK
-        scoring = Options(options["allow_code"], options["max_num_workers"] or 0)
+        scoring = Options(options["allow_code"], options["max_num_workers"] or 0, options["unsafe_code"])
+        warn_unsafe(planned.plan, scoring)
         finished = score_run(
             store,
             scoring,

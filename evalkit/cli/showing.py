@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from evalkit.cli.options import check_summarizer, data_options, summary_options
-from evalkit.cli.reporting import report
+from evalkit.cli.reporting import report, warn_unsafe
 from evalkit.errors import EXIT_OK
 
 FOLD = 400
@@ -133,6 +133,7 @@ def _visible(text: str) -> str:
 @click.argument("run")
 @click.option("--work-dir", default="outputs", show_default=True, metavar="DIR", help="The parent of runs.")
 @click.option("--allow-code", is_flag=True, help="Execute generated programs.")
+@click.option("--unsafe-code", is_flag=True, help="With --allow-code: execute them even where no sandbox works.")
 @summary_options
 @click.option("--config-dir", "config_dirs", multiple=True, metavar="DIR", help="Your own configs.")
 @click.option("--json", "as_json", is_flag=True, help="The result as JSON.")
@@ -142,22 +143,26 @@ def score(
     run: str,
     work_dir: str,
     allow_code: bool,
+    unsafe_code: bool,
     summarizer: str | None,
     reference_column: str,
     config_dirs: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Score a run again from its stored replies; no model is loaded."""
+    from evalkit.manifest import from_manifest
     from evalkit.score import Options
     from evalkit.session import refuse_incomplete, score_run, to_json
     from evalkit.store import open_run
 
     check_summarizer(summarizer, reference_column, config_dirs)
     store = open_run(run, Path(work_dir))
+    scoring = Options(allow_code, unsafe_code=unsafe_code)
     with store.locked():
+        warn_unsafe(from_manifest(store.manifest()), scoring)
         finished = score_run(
             store,
-            Options(allow_code),
+            scoring,
             summarizer=summarizer,
             config_dirs=config_dirs,
             reference_column=reference_column,

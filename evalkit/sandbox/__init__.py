@@ -2,5 +2,8 @@
 
 from evalkit.sandbox.backend import Backend, SandboxError
 from evalkit.sandbox.pool import choose, run_program, run_programs, survey
+from evalkit.sandbox.session import CellResult, Session
 
-__all__ = ["Backend", "SandboxError", "choose", "run_program", "run_programs", "survey"]
+__all__ = [
+    "Backend", "CellResult", "SandboxError", "Session", "choose", "run_program", "run_programs", "survey",
+]  # fmt: skip

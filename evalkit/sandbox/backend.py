@@ -21,7 +21,8 @@ from evalkit.sandbox.guest.watch import FOLDER_BYTES
 GUEST = Path(__file__).with_name("guest")
 START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from guest.server import main; main()"
 SYSTEM = (
-    "/usr/lib", "/usr/lib32", "/usr/lib64", "/lib", "/lib64", "/usr/share/zoneinfo", "/etc/localtime", "/etc/ld.so.cache",
+    "/usr/lib", "/usr/lib32", "/usr/lib64", "/lib", "/lib64", "/usr/share/zoneinfo", "/etc/localtime",
+    "/etc/ld.so.cache",
 )  # fmt: skip
 """What libraries are loaded from; nothing of a user's."""
 DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
@@ -139,8 +140,9 @@ def _outermost(paths: Iterable[str]) -> list[str]:
 
 def start(backend: Backend, folder: str, descriptor: int) -> subprocess.Popen[bytes]:
     """A server's process, with its end of the socket; in a session of its own, with an empty environment."""
+    inner = INNER_FOLDER if backend.name == "bubblewrap" else folder
     environment = {
-        "PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "TMPDIR": INNER_FOLDER if backend.name == "bubblewrap" else folder,
+        "PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "TMPDIR": inner,
         "LANG": "C.UTF-8", "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1",
         "MKL_NUM_THREADS": "1", "MPLBACKEND": "agg",
     }  # fmt: skip

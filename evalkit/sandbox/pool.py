@@ -27,8 +27,8 @@ def denied(work, *args):
 def outside():
     return [
         denied(open, '/etc/passwd'), denied(open, '/tmp/evalkit-probe', 'w'), denied(open, '/proc/1/environ'),
-        denied(posix.listdir, '/root'), denied(socket.socket), denied(posix.fork), denied(posix.kill, posix.getppid(), 0),
-        denied(posix.chmod, '/dev/null', 0o666), denied(posix.execv, '/bin/true', ['true']),
+        denied(posix.listdir, '/root'), denied(socket.socket), denied(posix.fork),
+        denied(posix.kill, posix.getppid(), 0), denied(posix.chmod, '/dev/null', 0o666), denied(posix.execv, '/bin/true', ['true']),
     ]
 def inside():
     with open('probe', 'w') as file:
@@ -107,7 +107,7 @@ def survey(unsafe: bool = False) -> tuple[Backend, str]:
     """The same, with the reason for it in words."""
     if unsafe:
         return Backend("none"), "no sandbox: programs run with limits only, as asked for"
-    reasons = []
+    reasons: list[str] = []
     for backend, words in candidates():
         problem = trial(backend) if backend else words
         if backend and not problem:

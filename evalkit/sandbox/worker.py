@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import shutil
 import signal
 import socket
@@ -57,6 +58,10 @@ class Worker:
         self._kill()
         text = self.process.stderr.read().decode("utf-8", "replace").strip() if self.process.stderr else ""
         return text.splitlines()[-1] if text else f"exit status {self.process.returncode}"
+
+    def waiting(self) -> bool:
+        """Whether a message of the server is there."""
+        return bool(select.select([self.control], [], [], 0)[0])
 
     def order(self, header: Mapping[str, Any], descriptors: Sequence[int]) -> None:
         """Send an order with its files; WorkerLost when nobody is there."""
@@ -121,7 +126,7 @@ class Worker:
 
 def _file(stack: ExitStack, text: str) -> IO[bytes]:
     """A nameless file that holds the text."""
-    file = stack.enter_context(tempfile.TemporaryFile())
+    file = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
     file.write(text.encode("utf-8", "surrogatepass"))
     file.flush()
     return file
@@ -140,20 +145,22 @@ def judged(program: Program, report: Mapping[str, Any], verdict: bytes, seconds:
     if stopped == "files":
         return Outcome("failed", f"more than {FOLDER_BYTES >> 20} MiB or too many files", seconds, failure="killed")
     if stopped or not verdict:
-        message = report["message"] or {"busy": "the machine was too busy to run it"}.get(stopped, "the tests' process ended")
+        message = report["message"] or {"busy": "the machine was too busy to run it"}.get(
+            stopped, "the tests' process ended"
+        )
         return Outcome("failed", f"not judged: {message}", seconds, failure="harness_error")
     found = json.loads(verdict)
     if found["status"] == "passed":
         return Outcome("passed", seconds=seconds)
     if found["status"] == "lost":
-        return Outcome("failed", f"no verdict ({_ending(report['status'])})", seconds, failure="killed")
+        return Outcome("failed", f"no verdict ({ending(report['status'])})", seconds, failure="killed")
     if found["status"] == "unjudged":
         return Outcome("failed", f"not judged: {found['message']}", seconds, failure="harness_error")
     kind = "syntax_error" if found["compiling"] else failure_of(found["error"])
     return Outcome("failed", found["message"], seconds, found["error"], kind)
 
 
-def _ending(status: int) -> str:
+def ending(status: int) -> str:
     """How a process ended, in words."""
     if os.WIFSIGNALED(status):
         return f"killed by {signal.Signals(os.WTERMSIG(status)).name}"

@@ -77,7 +77,7 @@ class TestersFunction:
 def quiet() -> None:
     """No input, and output to nowhere that takes any text."""
     sys.stdin = NoInput()
-    sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8", errors="surrogatepass")
+    sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8", errors="surrogatepass")  # noqa: SIM115
 
 
 def disarm() -> None:
@@ -180,4 +180,3 @@ class Candidate:
             if answer[0] == "raise":
                 raise BUILTIN_EXCEPTIONS.get(answer[1], Exception)(answer[2])
             self.serve(answer)
-

@@ -29,23 +29,30 @@ DATES: dict[type, tuple[str, ...]] = {
     datetime.timedelta: ("days", "seconds", "microseconds"),
 }
 VIEWS: dict[type, str] = {type({}.keys()): "keys", type({}.values()): "values", type({}.items()): "items"}
-SEQUENCES: dict[type, str] = {
-    t: t.__name__ for t in (tuple, set, frozenset, collections.deque)
-}
+SEQUENCES: dict[type, str] = {t: t.__name__ for t in (tuple, set, frozenset, collections.deque)}
 MAPPINGS: dict[type, str] = {dict: "dict", collections.OrderedDict: "OrderedDict", collections.Counter: "Counter"}
 TEXTUAL: dict[type, str] = {Decimal: "Decimal", Fraction: "Fraction"}
+
+
+def _spread(kind: Callable[..., Any]) -> Callable[[Any], Any]:
+    """Make a `kind` of a list of arguments."""
+    return lambda parts: kind(*parts)
+
+
+def _view(name: str) -> Callable[[Any], Any]:
+    """Make a dict's keys, values or items of pairs."""
+    return lambda pairs: getattr(dict(pairs), name)()
+
+
 BUILDERS: dict[str, Callable[[Any], Any]] = {
     **{name: kind for kind, name in (*SEQUENCES.items(), *MAPPINGS.items(), *TEXTUAL.items())},
-    **{kind.__name__: (lambda kind: lambda fields: kind(*fields))(kind) for kind in DATES},
+    **{kind.__name__: _spread(kind) for kind in (*DATES, complex, range, slice)},
     "int": lambda digits: int(digits, 16),
     "bytes": bytes.fromhex,
     "bytearray": bytearray.fromhex,
-    "complex": lambda parts: complex(*parts),
-    "range": lambda parts: range(*parts),
-    "slice": lambda parts: slice(*parts),
     "ellipsis": lambda _: Ellipsis,
     "iterator": iter,
-    **{name: (lambda name: lambda pairs: getattr(dict(pairs), name)())(name) for name in VIEWS.values()},
+    **{name: _view(name) for name in VIEWS.values()},
 }  # fmt: skip
 
 
@@ -121,12 +128,13 @@ def _encode_base(value: Any, refer: Callable[[Any], Any]) -> Any:
         return float.__add__(value, 0.0)
     if isinstance(value, str):
         return str.__str__(value)
-    for base in (list, tuple, set, frozenset):
-        if isinstance(value, base):
-            return encode(base(base.__iter__(value)), refer)
-    for base in (collections.Counter, collections.OrderedDict, dict):
-        if isinstance(value, base):
-            return {MAPPINGS[base]: [[encode(k, refer), encode(v, refer)] for k, v in dict.items(value)]}
+    collection: Any
+    for collection in (list, tuple, set, frozenset):
+        if isinstance(value, collection):
+            return encode(collection(collection.__iter__(value)), refer)
+    for collection in (collections.Counter, collections.OrderedDict, dict):
+        if isinstance(value, collection):
+            return {MAPPINGS[collection]: [[encode(k, refer), encode(v, refer)] for k, v in dict.items(value)]}
     return refer(value)
 
 

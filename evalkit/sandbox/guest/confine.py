@@ -206,7 +206,9 @@ def seccomp_program(target: Machine) -> bytes:
         (LOAD, 0, 0, NUMBER),
     ]
     for numbers in ALLOWED.values():
-        lines += [(JUMP_EQUAL, 0, 1, numbers[target.column]), (RETURN, 0, 0, ALLOW)] if numbers[target.column] >= 0 else []
+        lines += (
+            [(JUMP_EQUAL, 0, 1, numbers[target.column]), (RETURN, 0, 0, ALLOW)] if numbers[target.column] >= 0 else []
+        )
     for numbers in ABSENT.values():
         lines += [(JUMP_EQUAL, 0, 1, numbers[target.column]), (RETURN, 0, 0, ERROR | errno.ENOSYS)]
     for name, block in checks(ANY_PID).items():

@@ -189,4 +189,3 @@ def _text(descriptor: int) -> str:
     with open(descriptor, "rb") as file:
         file.seek(0)
         return file.read().decode("utf-8", "surrogatepass")
-

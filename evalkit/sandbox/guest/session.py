@@ -25,7 +25,7 @@ def run(wire: Wire, output: int) -> None:
     os.dup2(output, 2)
     os.close(output)
     sys.stdin = NoInput()
-    sys.stdout = sys.stderr = open(1, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
+    sys.stdout = sys.stderr = open(1, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
     random.seed(SEED)
     scope: dict[str, Any] = {"__name__": "__main__"}
     while True:

@@ -133,7 +133,7 @@ class Client:
         """The answer, if it has the form of one; Closed otherwise."""
         kinds = [type(part) for part in answer] if isinstance(answer, list) else []
         word = answer[0] if kinds[:1] == [str] else ""
-        if word == "ok" and len(kinds) == 2 or word == "stop" and operation == "next":
+        if (word == "ok" and len(kinds) == 2) or (word == "stop" and operation == "next"):
             return answer  # type: ignore[no-any-return]
         if word == "raise" and kinds[1:3] == [str, str]:
             return answer  # type: ignore[no-any-return]
@@ -188,8 +188,9 @@ def raised(name: str, text: str) -> BaseException:
     if name in SILENT:
         base, text = RuntimeError, f"{name}: {text}"
     methods = {"__init__": lambda self, *args: None, "__str__": lambda self: text}
-    kind = type(base.__name__, (base,), methods)
-    return kind.__new__(kind, text)  # type: ignore[no-any-return]
+    kind: Any = type(base.__name__, (base,), methods)
+    made: BaseException = kind.__new__(kind, text)
+    return made
 
 
 def names_asked_for(tree: ast.Module) -> list[str]:
@@ -203,7 +204,12 @@ def names_asked_for(tree: ast.Module) -> list[str]:
     own = {n.id for n in nodes if isinstance(n, ast.Name) and not isinstance(n.ctx, ast.Load)}
     own |= {n.name for n in nodes if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))}
     own |= {n.arg for n in nodes if isinstance(n, ast.arg)}
-    own |= {(a.asname or a.name).split(".")[0] for n in nodes if isinstance(n, (ast.Import, ast.ImportFrom)) for a in n.names}
+    own |= {
+        (a.asname or a.name).split(".")[0]
+        for n in nodes
+        if isinstance(n, (ast.Import, ast.ImportFrom))
+        for a in n.names
+    }
     free = used - own
     foreign = {name for name in free if not hasattr(builtins, name)}
     return sorted(foreign if foreign - OWN_MODULES else free)
@@ -256,4 +262,3 @@ def _execute(client: Client, given: str, tests: str, entry_point: str) -> None:
         if name in found:
             scope[name] = importlib.import_module(name) if name in OWN_MODULES else found[name]
     exec(compile(tree, "<tests>", "exec"), scope)
-

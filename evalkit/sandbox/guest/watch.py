@@ -122,7 +122,7 @@ class _Watch:
         self.session = limits.session
         self.allowed = float("inf") if limits.session else limits.timeout
         """CPU seconds that the program, or a session's cell, may take from `cpu_before` on."""
-        self.cpu_before = self.since = self.interrupted = 0.0
+        self.cpu_before = self.starved_before = self.since = self.interrupted = 0.0
 
     def step(self) -> None:
         """Wait for a moment or an event, and look."""
@@ -145,7 +145,8 @@ class _Watch:
         word = json.loads(message)
         if "cell" in word:  # seconds for the cell that begins; none when one has ended
             self.allowed = float("inf") if word["cell"] is None else word["cell"]
-            self.cpu_before, self.since, self.interrupted = self.children[0].cpu(), time.monotonic(), 0.0
+            self.cpu_before, self.starved_before = self.children[0].cpu(), self.children[0].starved()
+            self.since, self.interrupted = time.monotonic(), 0.0
         else:
             self.stopped = "ended"
 
@@ -167,7 +168,7 @@ class _Watch:
     def _idle_too_long(self, program: Child, judges: list[Child]) -> bool:
         """Whether more wall time is gone than waiting for a core explains."""
         wall = time.monotonic() - max(self.since, program.started)
-        lost = program.starved() + sum(j.starved() + j.cpu() for j in judges)
+        lost = program.starved() - self.starved_before + sum(j.starved() + j.cpu() for j in judges)
         return wall - lost >= self.allowed + IDLE_GRACE
 
     def _interrupt(self, program: Child) -> str:
@@ -175,6 +176,8 @@ class _Watch:
         if not self.interrupted:
             self.interrupted = time.monotonic()
             os.kill(program.pid, signal.SIGINT)
+            with suppress(OSError):
+                self.control.send(b'{"interrupted": true}')
         return "timeout" if time.monotonic() - self.interrupted > IDLE_GRACE else ""
 
 
