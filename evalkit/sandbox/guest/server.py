@@ -6,7 +6,6 @@ handed on unread, so that no child inherits a word of another's. One order is wo
 
 from __future__ import annotations
 
-import array
 import gc
 import importlib
 import json
@@ -21,20 +20,23 @@ from dataclasses import dataclass
 
 from . import candidate, confine, session, tester
 from .codec import Wire
-from .watch import Child, Limits, Report, watch
+from .orders import received, text_of
+from .watch import Child, Judge, Limits, Report, watch
 
 WARM = (
     "bisect", "cmath", "collections", "copy", "dataclasses", "datetime", "decimal", "enum", "fractions", "functools",
     "hashlib", "heapq", "inspect", "io", "itertools", "json", "math", "operator", "random", "re", "statistics",
-    "string", "tempfile", "textwrap", "time", "traceback", "typing", "collections.abc", "asyncio",
+    "string", "tempfile", "textwrap", "time", "traceback", "typing", "collections.abc", "multiprocessing",
 )  # fmt: skip
 """Imported once, for all programs."""
-LIBRARIES = ("numpy", "pandas", "scipy", "sympy")
-"""Imported once when an order names them."""
+LIBRARIES = {
+    **{name: name for name in ("asyncio", "numpy", "pandas", "scipy", "sympy")},
+    "matplotlib": "matplotlib.pyplot",
+}
+"""Imported once when an order names them, as that takes long."""
 CPU_GRACE = 30
 """CPU seconds over its time after which the kernel ends a child, should this process not have done so."""
-HEADER_BYTES = 1 << 16
-MOST_DESCRIPTORS = 4
+JUDGE_BYTES = 4 << 30
 MOST_OPEN = 1 << 16
 
 
@@ -77,6 +79,7 @@ class Server:
 
     def __init__(self, control: socket.socket, setting: Setting) -> None:
         self.control, self.setting = control, setting
+        self.judge: Judge | None = None
         self.rules: int | None = None
         if setting.confined and setting.landlock:
             devices = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
@@ -92,9 +95,8 @@ class Server:
             return False
         order = json.loads(header)
         for name in order["libraries"]:
-            if name in LIBRARIES:
-                with suppress(Exception):
-                    importlib.import_module(name)
+            with suppress(Exception):
+                importlib.import_module(LIBRARIES[name])
         limits = Limits(order["timeout"], order["memory"], order["session"])
         report = (self._session if order["session"] else self._judged)(limits, descriptors)
         with suppress(OSError):
@@ -102,31 +104,39 @@ class Server:
         return report.stopped != "hung up"
 
     def _judged(self, limits: Limits, descriptors: list[int]) -> Report:
-        """A program in one child, its tests in another."""
+        """A program in a child of its own, its tests in the judge."""
         source, tests, verdict = descriptors
         ours, theirs = socket.socketpair()
 
         def program() -> None:
             candidate.quiet()
-            candidate.disarm()
-            text = _text(source)
-            candidate.Candidate(Wire(theirs)).run(text)
+            candidate.disarm(self.setting.folder)
+            candidate.Candidate(Wire(theirs)).run(text_of(source))
 
-        def judge() -> None:
-            order = json.loads(_text(tests))
-            found = tester.run_tests(Wire(ours), order["given"], order["tests"], order["entry_point"])
-            body = json.dumps(found).encode()
-            os.write(verdict, body)
-
-        children = [
-            self._fork(program, limits, {source, theirs.fileno()}),
-            self._fork(judge, limits, {tests, verdict, ours.fileno()}, hidden=True),
-        ]
+        child = self._fork(program, limits.memory, int(limits.timeout) + CPU_GRACE, {source, theirs.fileno()})
+        judge = self._judge()
+        if not judge.problem:
+            judge.order([tests, verdict, ours.fileno()])
         for end in (ours, theirs):
             end.close()
         for descriptor in descriptors:
             os.close(descriptor)
-        return watch(self.control, children, limits, self.setting.folder)
+        child.problem = child.problem or judge.problem
+        return watch(self.control, child, judge, limits, self.setting.folder)
+
+    def _judge(self) -> Judge:
+        """The process for tests, a new one where the last has ended."""
+        if self.judge is None or self.judge.status is not None:
+            ours, theirs = socket.socketpair()
+
+            def serve() -> None:
+                tester.serve(theirs)
+
+            child = self._fork(serve, JUDGE_BYTES, None, {theirs.fileno()}, hidden=True)
+            theirs.close()
+            self.judge = Judge(child.pid, child.ready_fd, ours)
+            self.judge.hear()
+        return self.judge
 
     def _session(self, limits: Limits, descriptors: list[int]) -> Report:
         """An interpreter that its owner talks to."""
@@ -135,12 +145,14 @@ class Server:
         def interpreter() -> None:
             session.run(Wire(socket.socket(fileno=talk)), output)
 
-        child = self._fork(interpreter, limits, {talk, output})
+        child = self._fork(interpreter, limits.memory, int(limits.timeout) + CPU_GRACE, {talk, output})
         for descriptor in descriptors:
             os.close(descriptor)
-        return watch(self.control, [child], limits, self.setting.folder)
+        return watch(self.control, child, None, limits, self.setting.folder)
 
-    def _fork(self, work: Callable[[], None], limits: Limits, keep: set[int], hidden: bool = False) -> Child:
+    def _fork(
+        self, work: Callable[[], None], memory: int, cpu_seconds: int | None, keep: set[int], hidden: bool = False
+    ) -> Child:
         """A child that is confined, says so, and works; it ends with this process."""
         parent = os.getpid()
         read_end, write_end = os.pipe()
@@ -151,7 +163,7 @@ class Server:
         try:
             confine.die_with(parent)
             confine.hide(hidden)
-            self._prepare(limits, {*keep, write_end})
+            self._prepare(memory, cpu_seconds, {*keep, write_end})
             os.write(write_end, b"r" + struct.pack("dd", time.process_time(), time.monotonic()))
             os.close(write_end)
             work()
@@ -161,31 +173,13 @@ class Server:
         finally:
             os._exit(0)
 
-    def _prepare(self, limits: Limits, keep: set[int]) -> None:
+    def _prepare(self, memory: int, cpu_seconds: int | None, keep: set[int]) -> None:
         """The child's place, limits and rights."""
         os.dup2(1, 2)
         os.chdir(self.setting.folder)
-        confine.limit(limits.memory, int(limits.timeout) + CPU_GRACE)
+        confine.limit(memory, cpu_seconds)
         if self.setting.confined:
             confine.confine(self.rules)
         edges = sorted({2, *keep})
         for low, high in zip(edges, [*edges[1:], MOST_OPEN], strict=True):
             os.closerange(low + 1, high)
-
-
-def received(control: socket.socket) -> tuple[bytes, list[int]]:
-    """A message and its descriptors; nothing when the other side hung up."""
-    space = socket.CMSG_SPACE(MOST_DESCRIPTORS * 4)
-    message, extra, _, _ = control.recvmsg(HEADER_BYTES, space)
-    found = array.array("i")
-    for level, kind, data in extra:
-        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-            found.frombytes(data[: len(data) - len(data) % 4])
-    return message, list(found)
-
-
-def _text(descriptor: int) -> str:
-    """A file's whole text; the descriptor is closed."""
-    with open(descriptor, "rb") as file:
-        file.seek(0)
-        return file.read().decode("utf-8", "surrogatepass")

@@ -9,11 +9,16 @@ from __future__ import annotations
 import ast
 import builtins
 import importlib
+import json
+import random
+import socket
+import sys
 from collections.abc import Iterator
 from typing import Any
 
-from .candidate import BUILTIN_EXCEPTIONS, described
+from .candidate import BUILTIN_EXCEPTIONS, SEED, described
 from .codec import Closed, Unplain, Wire, decode, encode
+from .orders import received, text_of
 
 OWN_MODULES = frozenset({
     "bisect", "cmath", "collections", "copy", "datetime", "decimal", "fractions", "functools", "heapq", "itertools",
@@ -218,6 +223,27 @@ def names_asked_for(tree: ast.Module) -> list[str]:
 def imports_of(tree: ast.Module) -> str:
     """The imports that tests begin with; a program may rely on them, as it shares their names elsewhere."""
     return "\n".join(ast.unparse(n) for n in tree.body if isinstance(n, (ast.Import, ast.ImportFrom)))
+
+
+def serve(channel: socket.socket) -> None:
+    """Judge program after program until the other side hangs up.
+
+    An order is a file with the tests (JSON: given, tests, entry_point), a pipe for the verdict, and the
+    socket to the program's process. The state that tests may have changed is set anew for each.
+    """
+    depth = sys.getrecursionlimit()
+    while True:
+        word, descriptors = received(channel)
+        if not word:
+            return
+        tests, verdict, talk = descriptors
+        random.seed(SEED)
+        sys.setrecursionlimit(depth)
+        order = json.loads(text_of(tests))
+        with socket.socket(fileno=talk) as end, open(verdict, "wb") as answer:
+            found = run_tests(Wire(end), order["given"], order["tests"], order["entry_point"])
+            answer.write(json.dumps(found).encode())
+        channel.send(b"d")
 
 
 def run_tests(wire: Wire, given: str, tests: str, entry_point: str) -> dict[str, Any]:

