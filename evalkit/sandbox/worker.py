@@ -162,6 +162,8 @@ def judged(program: Program, report: Mapping[str, Any], verdict: bytes, seconds:
 
 def ending(status: int) -> str:
     """How a process ended, in words."""
+    if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
+        return "it hung up, or was killed from outside"
     if os.WIFSIGNALED(status):
         return f"killed by {signal.Signals(os.WTERMSIG(status)).name}"
     return f"exit status {os.WEXITSTATUS(status)}"

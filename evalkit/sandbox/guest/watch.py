@@ -300,18 +300,24 @@ def wipe(folder: str) -> None:
 
 def _remove(top: int, name: str, number: int) -> int:
     """Remove an entry of `top`; what a folder holds is moved up to `top` first, under numbers."""
-    with suppress(IsADirectoryError, PermissionError):
+    if not _opened(top, name):
         os.unlink(name, dir_fd=top)
         return number
-    if not stat.S_ISDIR(os.stat(name, dir_fd=top, follow_symlinks=False).st_mode):
-        return number
-    os.chmod(name, 0o700, dir_fd=top)
     inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=top)
     try:
         for child in os.listdir(inner):
             number += 1
+            _opened(inner, child)  # a folder without rights cannot be moved
             os.rename(child, f".moved-{number}", src_dir_fd=inner, dst_dir_fd=top)
     finally:
         os.close(inner)
     os.rmdir(name, dir_fd=top)
     return number
+
+
+def _opened(folder: int, name: str) -> bool:
+    """Whether an entry is a folder; if so its owner gets all rights to it."""
+    is_folder = stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
+    if is_folder:
+        os.chmod(name, 0o700, dir_fd=folder)
+    return is_folder
