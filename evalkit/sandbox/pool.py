@@ -13,7 +13,9 @@ from evalkit.sandbox.backend import Backend, SandboxError, candidates
 from evalkit.sandbox.worker import Worker, WorkerLost
 
 ATTEMPTS = 3
-"""Servers that a program is given to before it counts as not judged."""
+"""How often a program is run whose server, or whose own process, is killed from outside."""
+KILLED = "no verdict (killed by SIGKILL)"
+"""When memory runs out, the kernel may choose a program that has done nothing wrong."""
 ADVICE = "install bubblewrap, or use a kernel with Landlock (5.13), or accept the risk with --unsafe-code"
 
 PROBE = """
@@ -50,6 +52,7 @@ class _Slots:
 
     def run(self, program: Program) -> Outcome:
         """The outcome of a program on whichever server is free."""
+        outcome = Outcome("failed", "not judged: the sandbox's process ended again and again", failure="harness_error")
         for _ in range(ATTEMPTS):
             worker = self.free.get()
             lost = True
@@ -57,14 +60,15 @@ class _Slots:
                 worker = worker or Worker(self.backend)
                 outcome = worker.run(program)
                 lost = False
-                return outcome
+                if outcome.message != KILLED:
+                    return outcome
             except WorkerLost:
                 continue
             finally:
                 if lost and worker is not None:
                     worker.close()
                 self.free.put(None if lost else worker)
-        return Outcome("failed", "not judged: the sandbox's process ended again and again", failure="harness_error")
+        return outcome
 
     def close(self) -> None:
         """End all servers that are at rest."""

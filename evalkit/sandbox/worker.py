@@ -20,7 +20,7 @@ from evalkit.metrics import Outcome, Program
 from evalkit.metrics.base import failure_of
 from evalkit.sandbox.backend import Backend, SandboxError, start
 from evalkit.sandbox.guest.server import LIBRARIES
-from evalkit.sandbox.guest.watch import BUSY_FACTOR, BUSY_SECONDS, FOLDER_BYTES, wipe
+from evalkit.sandbox.guest.watch import BUSY_FACTOR, BUSY_SECONDS, FOLDER_BYTES, HUNG_UP, wipe
 
 START_SECONDS = 60.0
 END_SECONDS = 5.0
@@ -162,8 +162,8 @@ def judged(program: Program, report: Mapping[str, Any], verdict: bytes, seconds:
 
 def ending(status: int) -> str:
     """How a process ended, in words."""
-    if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
-        return "it hung up, or was killed from outside"
+    if status == HUNG_UP:
+        return "it hung up"
     if os.WIFSIGNALED(status):
         return f"killed by {signal.Signals(os.WTERMSIG(status)).name}"
     return f"exit status {os.WEXITSTATUS(status)}"

@@ -4,7 +4,7 @@ Each defines `f`. One that gets through returns "escaped" and so passes `ESCAPE_
 verdict must make `SECRET_TESTS` pass, whose answer nobody can know. So none may pass. As a script this runs
 them all and prints what became of them:
 
-    python -m tests.sandbox.hostile BACKEND
+    python -m tests.sandbox.hostile BACKEND WITH_LANDLOCK
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from evalkit.sandbox import Backend, run_programs
 
 ESCAPE_TESTS = "assert f() == 'escaped'"
 SECRET_TESTS = "assert f(3) == 'swordfish-{one}'\nassert f(4) == 'swordfish-{two}'"
-TIMEOUT, MEMORY_MB = 0.5, 1024
+TIMEOUT, MEMORY_MB = 0.3, 1024
 CALL = "import ctypes, os\nlibc = ctypes.CDLL(None, use_errno=True)\n"
 
 ESCAPES = {
@@ -230,6 +230,11 @@ def below(pid: int) -> list[str]:
     return [f"{n} of {parents[n]}" for n in sorted(found - {pid})]
 
 
+def resident() -> int:
+    """MiB of memory that this process holds."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") >> 20
+
+
 def run_all(backend: Backend, workers: int = 2) -> dict[str, Any]:
     """What became of each program, and what was found afterwards."""
     os.environ["EVALKIT_TEST_SECRET"] = "x"
@@ -238,13 +243,13 @@ def run_all(backend: Backend, workers: int = 2) -> dict[str, Any]:
     with targets() as places:
         files_before = set(os.listdir(place))
         wanted = programs(places)
+        run_programs([Program("x = 1", tests="assert x")], 1, backend)
+        memory = resident()
         outcomes = run_programs(list(wanted.values()), workers, backend)
         time.sleep(0.1)
         connections = []
-        try:
+        with suppress(BlockingIOError):
             connections.append(places["server"].accept())
-        except BlockingIOError:
-            pass
         canary = Path(places["canary"])
         return {
             "outcomes": {n: [o.failure, o.message] for n, o in zip(wanted, outcomes, strict=True)},
@@ -254,6 +259,7 @@ def run_all(backend: Backend, workers: int = 2) -> dict[str, Any]:
             "connections": len(connections),
             "processes": sorted(set(below(os.getpid())) - processes_before),
             "files": sorted(set(os.listdir(place)) - files_before),
+            "grown_mib": resident() - memory,
             "user": os.getuid(),
         }
 

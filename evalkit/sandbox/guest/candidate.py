@@ -86,7 +86,7 @@ def disarm(folder: str) -> None:
     tempfile.tempdir = folder
     for module, names in DESTRUCTIVE.items():
         for name in names:
-            if hasattr(module, name):
+            if hasattr(module, name) or module is builtins:
                 setattr(module, name, None)
     for name in FORBIDDEN_MODULES:
         sys.modules[name] = None  # type: ignore[assignment]

@@ -204,7 +204,7 @@ def _ranges(numbers: Iterable[int]) -> list[tuple[int, int]]:
 
 
 def _among(ranges: list[tuple[int, int]]) -> list[Instruction]:
-    """Allow the call if its number is in a range, else deny it; a search tree, as the kernel walks it for every call."""
+    """Allow the call if its number is in a range, else deny it; a search tree, which keeps the kernel's walk short."""
     if len(ranges) == 1:
         ((low, high),) = ranges
         return [

@@ -7,6 +7,8 @@ import socket
 
 HEADER_BYTES = 1 << 16
 MOST_DESCRIPTORS = 4
+LOST = b"lost"
+"""The judge's word when the program's process was gone."""
 
 
 def received(control: socket.socket) -> tuple[bytes, list[int]]:

@@ -18,7 +18,7 @@ from typing import Any
 
 from .candidate import BUILTIN_EXCEPTIONS, SEED, described
 from .codec import Closed, Unplain, Wire, decode, encode
-from .orders import received, text_of
+from .orders import LOST, received, text_of
 
 OWN_MODULES = frozenset({
     "bisect", "cmath", "collections", "copy", "datetime", "decimal", "fractions", "functools", "heapq", "itertools",
@@ -243,7 +243,7 @@ def serve(channel: socket.socket) -> None:
         with socket.socket(fileno=talk) as end, open(verdict, "wb") as answer:
             found = run_tests(Wire(end), order["given"], order["tests"], order["entry_point"])
             answer.write(json.dumps(found).encode())
-        channel.send(b"d")
+        channel.send(LOST if found["status"] == "lost" else b"done")
 
 
 def run_tests(wire: Wire, given: str, tests: str, entry_point: str) -> dict[str, Any]:

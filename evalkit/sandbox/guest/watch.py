@@ -14,6 +14,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from .orders import LOST
+
+HUNG_UP = -1
+FAREWELL_SECONDS = 0.5
+"""Time to end for a program that has closed its socket."""
 FINISH_SECONDS = 5.0
 """Time for the verdict once the program has ended."""
 TICK_SECONDS = 0.02
@@ -47,7 +52,7 @@ class Report:
     cpu: float
     """CPU seconds that the program took, from its first line on."""
     status: int
-    """Of the program's process, as of waitpid; SIGKILL's for one that was there to the end."""
+    """Of the program's process, as of waitpid; HUNG_UP for one that was there to the end."""
     message: str = ""
 
 
@@ -103,6 +108,12 @@ class Child:
                 self._reaped(status, usage)
         return self.status is not None
 
+    def wait(self, seconds: float) -> None:
+        """Let it end by itself."""
+        until = time.monotonic() + seconds
+        while not self.ended() and time.monotonic() < until:
+            time.sleep(0.001)
+
     def kill(self) -> None:
         """End it, now."""
         if self.status is None:
@@ -127,6 +138,8 @@ class Judge(Child):
         self.channel = channel
         self.done = True
         """Whether it has written the verdict of the last order."""
+        self.lost = False
+        """Whether that says that the program's process was gone."""
 
     def order(self, descriptors: list[int]) -> None:
         """Give it the tests, a pipe for the verdict, and the socket to the program."""
@@ -137,8 +150,10 @@ class Judge(Child):
 
     def listen(self) -> None:
         """Note that it is done; one that hangs up has ended."""
+        word = b""
         with suppress(OSError):
-            self.done = bool(self.channel.recv(16))
+            word = self.channel.recv(16)
+        self.done, self.lost = bool(word), word == LOST
         if not self.done:
             self.kill()
 
@@ -243,7 +258,9 @@ def watch(control: socket.socket, program: Child, judge: Judge | None, limits: L
         state.step()
         if not limits.session and time.monotonic() - begun > limits.timeout * BUSY_FACTOR + BUSY_SECONDS:
             state.stopped = "busy"
-    program.ended()  # its own end is told apart from ours
+    if judge is not None and judge.lost:
+        program.wait(FAREWELL_SECONDS)  # its own end is told apart from ours
+    alive = not program.ended()
     if program.ready_fd >= 0 and program.status is not None:
         program.hear()
     program.kill()
@@ -251,7 +268,7 @@ def watch(control: socket.socket, program: Child, judge: Judge | None, limits: L
         judge.finish()
     wipe(folder)
     stopped = "setup" if program.problem else state.stopped
-    return Report(stopped, program.cpu(), program.status or 0, program.problem)
+    return Report(stopped, program.cpu(), HUNG_UP if alive else program.status or 0, program.problem)
 
 
 def overfull(folder: str, pid: int) -> bool:
