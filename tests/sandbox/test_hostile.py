@@ -27,7 +27,9 @@ def check(found: dict[str, Any]) -> None:
     classes = {name: failure for name, (failure, _) in outcomes.items()}
     assert len(classes) >= 100
     assert {n for n, c in classes.items() if c in ("passed", "harness_error")} == set()
-    assert {n for n in hostile.ENDLESS if classes[n] != "timeout"} == {"a silent process"}
+    # It hangs up at once; its time is over before it is ended, or not, as the machine has time for it.
+    assert classes.pop("a silent process") in ("timeout", "killed")
+    assert {n for n in hostile.ENDLESS if classes.get(n, "timeout") != "timeout"} == set()
     assert {classes[n] for n in hostile.LEAVINGS} == {"wrong_answer"}
     user = found.pop("user")
     assert found == {
