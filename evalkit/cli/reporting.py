@@ -28,7 +28,7 @@ def report(error: EvalkitError) -> int:
 
 def warn_unsafe(plan: RunPlan, scoring: Options) -> None:
     """Say on standard error, whatever else is quiet, that programs run without a sandbox."""
-    from evalkit.session import unsafe_notes
+    from evalkit.notes import unsafe_notes
 
-    for note in unsafe_notes(plan, scoring):
+    for note in unsafe_notes(plan, scoring.unconfined()):
         click.secho(note, err=True, fg="red", bold=True)

@@ -16,7 +16,7 @@ from typing import Literal
 
 from evalkit.errors import EvalkitError
 from evalkit.sandbox.guest import confine
-from evalkit.sandbox.guest.watch import FOLDER_BYTES
+from evalkit.sandbox.guest.folder import FOLDER_BYTES
 
 GUEST = Path(__file__).with_name("guest")
 START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from guest.server import main; main()"

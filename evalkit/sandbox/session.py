@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from evalkit.metrics.base import failure_of
 from evalkit.sandbox.backend import Backend
 from evalkit.sandbox.guest.codec import Closed, Wire
-from evalkit.sandbox.guest.watch import FOLDER_BYTES
+from evalkit.sandbox.guest.folder import FOLDER_BYTES
 from evalkit.sandbox.pool import choose
 from evalkit.sandbox.worker import Worker, WorkerLost, ending
 

@@ -19,8 +19,9 @@ from typing import IO, Any
 from evalkit.metrics import Outcome, Program
 from evalkit.metrics.base import failure_of
 from evalkit.sandbox.backend import Backend, SandboxError, start
+from evalkit.sandbox.guest.folder import FOLDER_BYTES, wipe
 from evalkit.sandbox.guest.server import LIBRARIES
-from evalkit.sandbox.guest.watch import BUSY_FACTOR, BUSY_SECONDS, FOLDER_BYTES, HUNG_UP, wipe
+from evalkit.sandbox.guest.watch import BUSY_FACTOR, BUSY_SECONDS, HUNG_UP
 
 START_SECONDS = 60.0
 END_SECONDS = 5.0
