@@ -37,6 +37,8 @@ sys.path.insert(0, str(ROOT))
 
 Rows = dict[str, dict[str, Any]]
 TIMEOUT = 3.0
+KILL_EVERY = 3
+"""Seconds between two kills."""
 
 
 def human_eval_rows() -> Rows:
@@ -202,7 +204,7 @@ def endurance(count: int, workers: int) -> int:
             below = descendants()
             samples.append((time.monotonic() - begun, resident([os.getpid()]), len(below)))
             round_number += 1
-            if round_number % 10 == 0 and below:
+            if round_number % KILL_EVERY == 0 and below:
                 try:
                     os.kill(dice.choice(below), signal.SIGKILL)  # a server, or a program at work
                 except ProcessLookupError:
@@ -219,7 +221,7 @@ def endurance(count: int, workers: int) -> int:
     wrong = Counter((known, o.failure, o.message) for known, o in pairs if known != o.failure)
     left = (descendants(), sorted(set(os.listdir(tempfile.gettempdir())) - before))
     early, late = (statistics.median(m for _, m, _ in part) / 1024 for part in (samples[2:12], samples[-10:]))
-    kills, most = len(samples) // 10, max(n for *_, n in samples)
+    kills, most = len(samples) // KILL_EVERY, max(n for *_, n in samples)
     print(f"{len(outcomes)} outcomes of {count} programs in {seconds:.0f} s, {kills} processes killed on the way")
     print(f"memory of the harness: {early:.1f} MiB early, {late:.1f} MiB late; most processes at once {most}")
     print(f"classes: {dict(Counter(o.failure for o in outcomes))}")

@@ -210,7 +210,9 @@ def _even(texts: Draws, benchmark: Benchmark, path: str) -> tuple[int, Draws]:
     counts = {len(found) for found in texts.values() if any(text is not None for text in found)} or {1}
     wanted = benchmark.gen.num_samples
     if wanted > 1 and min(counts) < wanted:
-        raise DataError(f"{path}: {min(counts)} outputs a sample, {benchmark.name} takes {wanted}", "record more draws")
+        found = min(counts)
+        mend = f"--num-samples {found}, or record more"
+        raise DataError(f"{path}: {found} outputs a sample, {benchmark.name} takes {wanted}", mend)
     if wanted == 1 and len(counts) > 1:
         raise DataError(
             f"{path}: between {min(counts)} and {max(counts)} outputs a sample of {benchmark.name}",

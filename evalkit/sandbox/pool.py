@@ -10,11 +10,11 @@ from functools import lru_cache
 
 from evalkit.metrics import Outcome, Program
 from evalkit.sandbox.backend import Backend, SandboxError, candidates
-from evalkit.sandbox.worker import Worker, WorkerLost
+from evalkit.sandbox.worker import TESTS_ENDED, Worker, WorkerLost
 
 ATTEMPTS = 3
 """How often a program is run whose server, or whose own process, is killed from outside."""
-KILLED = "no verdict (killed by SIGKILL)"
+KILLED = ("no verdict (killed by SIGKILL)", TESTS_ENDED)
 """When memory runs out, the kernel may choose a program that has done nothing wrong."""
 ADVICE = "install bubblewrap, or use a kernel with Landlock (5.13), or accept the risk with --unsafe-code"
 
@@ -60,7 +60,7 @@ class _Slots:
                 worker = worker or Worker(self.backend)
                 outcome = worker.run(program)
                 lost = False
-                if outcome.message != KILLED:
+                if outcome.message not in KILLED:
                     return outcome
             except WorkerLost:
                 continue

