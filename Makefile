@@ -5,15 +5,10 @@ PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 
-# A folder of benchmark data; without one the demo runs the project's own samples, and the table says so.
-DATA_ROOT ?= $(or $(EVALKIT_DATA),$(wildcard ../shared/data))
-DEMO_DATASETS := 'mmlu_ppl_ac766d:abstract_algebra,anatomy,astronomy,college_biology' gsm8k_gen_17d0dc \
-	deprecated_humaneval_gen_d2537e 'needle_single_en_4k:*D0,*D52,*D100'
-
 .PHONY: help setup demo test lint clean
 
 help:
-	@echo "make demo    a tiny random model on MMLU, GSM8K, HumanEval and a needle grid; DATA_ROOT=DIR names the data"
+	@echo "make demo    the two small models that come with evalkit on the demo benchmarks"
 	@echo "make test    lint, then the tests"
 	@echo "make lint    ruff and mypy"
 	@echo "make clean   remove what these made, .venv and outputs included"
@@ -29,9 +24,7 @@ $(READY): requirements.txt requirements-dev.txt
 	touch $@
 
 demo: $(READY)
-	$(PY) run.py make-tiny .tiny/base
-	$(PY) run.py --models tiny_base --datasets $(DEMO_DATASETS) --limit 16 --allow-code \
-		--data-root $(or $(DATA_ROOT),samples)
+	$(PY) run.py --models embedded_base embedded_chat --datasets 'demo_*' --allow-code --summarizer demo
 
 test: lint
 	$(PY) -m pytest

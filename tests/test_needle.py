@@ -161,3 +161,14 @@ def test_each_line_is_encoded_once() -> None:
 )  # fmt: skip
 def test_question(language: str, guide: bool, question: str, expected: str) -> None:
     assert question_for(question, language, guide) == expected
+
+
+def test_lists_give_each_repeat_a_needle_of_its_own() -> None:
+    material = Material([{"text": line} for line in LINES], {"length": 60, "depth": 50}, Characters, {})
+    lists = {"needle": ["It is 1.", "It is 2."], "question": ["One?", "Two?"], "keyword": ["1", "2"]}
+    rows = build_needle(material, **lists, buffer=10, repeats=3)
+    assert [r["question"] for r in rows] == ["One?", "Two?", "One?"]
+    assert [r["answer"] for r in rows] == ["\nIt is 1.\n*1", "\nIt is 2.\n*2", "\nIt is 1.\n*1"]
+    assert all(f"\n{r['needle']}\n" in r["context"] for r in rows)
+    with pytest.raises(ConfigError, match="differ in number"):
+        build_needle(material, needle=["a", "b"], question="?", keyword=["a", "b"], buffer=0)

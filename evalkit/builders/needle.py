@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import cycle
 from typing import Any
 
 from evalkit.builders.base import BUILDERS, Material, TextTokenizer
@@ -112,25 +113,37 @@ def choose(needles: Sequence[Mapping[str, Any]], language: str, counter: int) ->
 @BUILDERS.register("needle")
 def build_needle(
     material: Material,
-    needle: str,
-    question: str,
-    keyword: str,
+    needle: str | Sequence[str],
+    question: str | Sequence[str],
+    keyword: str | Sequence[str],
     buffer: int,
     repeats: int = 10,
     language: str = "English",
     guide: bool = True,
 ) -> list[Row]:
-    """Prompts with one fixed needle for the subset's `length` (tokens) and `depth` (percent)."""
-    if KEYWORD_MARK in needle + keyword:
-        raise ConfigError(f"needle and keyword may not hold {KEYWORD_MARK!r}", "it parts the two in the gold")
+    """Prompts with a hidden sentence for the subset's `length` (tokens) and `depth` (percent).
+
+    The needle is the same in all repeats; where lists are given, repeat r takes their r-th entries,
+    from the start again when they are used up.
+    """
+    facts = [replace(f, question=question_for(f.question, language, guide)) for f in _facts(needle, question, keyword)]
     if "haystack" not in material.cache:
         lines = [str(row["text"]) for row in material.rows]
         if not lines:
             raise DataError("the haystack file has no rows", 'each line is {"text": …}')
         material.cache["haystack"] = Haystack(lines, material.tokenizer())
-    fact = Needle(needle, question_for(question, language, guide), keyword)
     length, depth = material.variables["length"], material.variables["depth"]
     return [
         build_row(material.cache["haystack"], fact, length=length, depth=depth, buffer=buffer, counter=counter)
-        for counter in range(repeats)
+        for counter, fact in zip(range(repeats), cycle(facts), strict=False)
     ]
+
+
+def _facts(needle: str | Sequence[str], question: str | Sequence[str], keyword: str | Sequence[str]) -> list[Needle]:
+    """The needles of a config, one or several; ConfigError where the lists do not belong together."""
+    lists = [[part] if isinstance(part, str) else list(part) for part in (needle, question, keyword)]
+    if not lists[0] or len({len(part) for part in lists}) > 1:
+        raise ConfigError("needle, question and keyword differ in number", "one text each, or lists of equal length")
+    if any(KEYWORD_MARK in text for text in (*lists[0], *lists[2])):
+        raise ConfigError(f"needle and keyword may not hold {KEYWORD_MARK!r}", "it parts the two in the gold")
+    return [Needle(*fact) for fact in zip(*lists, strict=True)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,13 @@ from evalkit.configs.library import Library
 from evalkit.configs.merge import Override, load_merged, merged
 from evalkit.configs.yamlfile import Document
 from evalkit.errors import ConfigError
+from evalkit.rowfiles import package_path
 from evalkit.thinking import Reasoning
 from evalkit.types import Kind, ModelSpec
 
 TABLE_ONLY = ("size", "context", "licence")
 """Keys that are read by `list` alone."""
+IN_PACKAGE = re.compile(r"[A-Za-z_]\w+:[\w./-]+")
 
 
 def load_model_config(file: Path, library: Library, overrides: Sequence[Override] = ()) -> ModelSpec:
@@ -43,6 +46,7 @@ def model_from(name: str, data: Mapping[str, Any], source: str = "") -> ModelSpe
     values["end_strings"] = tuple(values.get("end_strings", ()))
     if "reasoning" in values:
         values["reasoning"] = Reasoning(**values["reasoning"])
+    values["path"] = place_of(str(values["path"]))
     spec = ModelSpec(name=name, source=source, resolved=data, **values)
     if spec.reasoning is not None and not spec.reasoning.close:
         raise ConfigError(f"{name}: reasoning.close is empty", 'name what ends the thinking, such as "</think>"')
@@ -52,6 +56,12 @@ def model_from(name: str, data: Mapping[str, Any], source: str = "") -> ModelSpe
                 f"{name}: {key} is given, but a base model gets plain text", "kind: chat, or leave it out"
             )
     return spec
+
+
+def place_of(path: str) -> str:
+    """The folder that `module:path` names inside an installed package; every other path as it is."""
+    found = package_path(path) if IN_PACKAGE.fullmatch(path) else None
+    return str(found) if found else path
 
 
 def model_from_path(path: str, kind: Kind, overrides: Sequence[Override], options: Mapping[str, Any]) -> ModelSpec:
