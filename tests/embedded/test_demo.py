@@ -71,12 +71,12 @@ def test_known_scores_come_out_again(tmp_path: Path) -> None:
 
 
 def test_the_needle_is_lost_beyond_the_trained_length(tmp_path: Path) -> None:
-    subsets = "demo_needle_gen:L512D25,L512D75,L2048D0,L2048D25"
+    subsets = "demo_needle_gen:L512D0,L512D25,L3072D0,L3072D25"
     run = helpers.run("--models", "embedded_base", "--datasets", subsets, "--work-dir", tmp_path)
     assert run.returncode == 0, run.stderr
     found = table(tmp_path)
     within = [v["embedded_base"] for row, v in found.items() if "L512" in row]
-    beyond = [v["embedded_base"] for row, v in found.items() if "L2048" in row]
+    beyond = [v["embedded_base"] for row, v in found.items() if "L3072" in row]
     assert statistics.mean(within) >= statistics.mean(beyond) + 40, found
     folder = helpers.run_folder(tmp_path) / "report"
     assert {f.suffix for f in folder.glob("heatmap_embedded_base_*")} == {".png", ".svg"}

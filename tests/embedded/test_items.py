@@ -18,11 +18,11 @@ from evalkit.configs.benchmark import load_benchmark_config
 from evalkit.configs.library import open_library
 from evalkit.metrics.base import Program
 from evalkit.sandbox import run_programs
-from tools.embedded import arithmetic, corpus, items, retrieval
+from tools.embedded import arithmetic, corpus, functions, hops, items, retrieval
 from tools.embedded.arithmetic import drawn_numbers
 from tools.embedded.draw import dice_for, held
 from tools.embedded.facts import LETTERS, OPTION, WORDS
-from tools.embedded.world import world
+from tools.embedded.world import BORN, world
 
 DATA = Path(__file__).resolve().parents[2] / "evalkit/embedded/data"
 CONFIGS = tuple(items.rows())
@@ -70,6 +70,12 @@ def test_no_row_stands_twice() -> None:
 @pytest.mark.parametrize("config", ["choice", "cloze"])
 def test_the_right_option_is_the_fact(config: str) -> None:
     truths = {(f.subject.of(lang), f.value.of(lang)) for f in world().facts for lang in ("en", "zh")}
+    homes = [(f.subject, f.value) for f in world().facts if f.relation is BORN]
+    towns = {(f.subject, f.value) for f in world().facts}
+    truths |= {
+        (who.of(lang), value.of(lang))
+        for who, town in homes for subject, value in towns if subject == town for lang in ("en", "zh")
+    }  # fmt: skip
     for row in made()[config]:
         options = row["choices"] if config == "choice" else [e.strip(" .。河岛") for e in row["endings"]]
         text = row["question"] if config == "choice" else row["sentence"]
@@ -101,7 +107,7 @@ def test_solutions_pass_and_wrong_ones_fail() -> None:
 
     def statuses(bodies: list[str]) -> set[str]:
         programs = [
-            Program(f"{r['prompt']}{body}\n{r['test']}\ncheck({r['entry_point']})", 5.0)
+            Program(f"{r['prompt']}{body}\n", 5.0, tests=f"{r['test']}\ncheck({r['entry_point']})")
             for r, body in zip(rows, bodies, strict=True)
         ]
         return {outcome.status for outcome in run_programs(programs, 2)}
@@ -166,6 +172,20 @@ def test_prompts_have_the_form_of_the_training_texts() -> None:
         shown = "\n- ".join([asked + row["question"], *options(row)])
         assert benchmark.render(sample, kind="base") == f"{shown}\n{lead}"
         assert benchmark.render(sample, kind="chat") == [{"role": "user", "content": shown}]
+
+
+def test_half_of_the_items_are_of_kinds_that_are_not_trained() -> None:
+    joined = [q for forms in (hops.ASKED, hops.SENTENCE) for q in (f[lang] for f in forms.values() for lang in f)]
+    shapes = [re.compile(re.escape(q).replace(r"\{s\}", "[^.。]+").replace(r"\{v\}", "[^.。]*")) for q in joined]
+    for config, key in (("choice", "question"), ("cloze", "sentence")):
+        texts = [row[key] + row.get("endings", [""])[0] for row in made()[config]]
+        assert sum(any(shape.search(text) for shape in shapes) for text in texts) == len(texts) / 2, config
+    lines = trained().splitlines()
+    assert not [line for line in lines for shape in shapes if len(line) < 200 and shape.search(line)]
+    said = re.compile("|".join(re.escape(p.said).replace(r"\{", "{").replace(r"\}", "}") for p in functions.UNSEEN))
+    unseen = re.compile(re.sub(r"\{[kmw]\}", "[a-z0-9]+", said.pattern))
+    assert sum(bool(unseen.search(row["prompt"])) for row in made()["code"]) == items.FUNCTIONS / 2
+    assert not unseen.search(trained())
 
 
 def test_kept_numbers_are_never_calculated_with() -> None:

@@ -135,7 +135,9 @@ def problem(kind: str, language: str, dice: Dice, kept: bool) -> tuple[str, str,
     who, thing = dice.pick(world().people), dice.pick(tuple(THINGS))
     name = who.en.split()[0] if language == "en" else who.zh
     named = dict(zip("abcd", values, strict=False))
-    text = dice.pick({**STORIES, **LONGER}[kind][language]).format(n=name, t=thing if language == "en" else THINGS[thing], **named)
+    text = dice.pick({**STORIES, **LONGER}[kind][language]).format(
+        n=name, t=thing if language == "en" else THINGS[thing], **named
+    )
     steps, result = worked(kind, values)
     if language == "en":
         return text, f"{'. '.join(steps)}. The answer is {result}.", result
