@@ -1,7 +1,7 @@
 """Outputs made elsewhere, in place of a model: `recorded:PATH`.
 
-PATH is a file of JSON lines, gzipped or not, or a folder with one file a subset. Nothing is asked:
-a request is answered by the line that belongs to its sample, cut at the benchmark's stop strings as
+PATH is a file of JSON lines, gzipped or not, or a folder with one file a subset, or `replies/<model>` of a run.
+Nothing is asked: a request is answered by the line that belongs to its sample, cut at the benchmark's stop strings as
 a model's output would be.
 """
 
@@ -170,10 +170,24 @@ def _one_file_a_subset(
             raise DataError(f"{by_stem[stem].name} and {file.name} stand side by side in {place}", "keep one of them")
         by_stem[stem] = file
     chosen = name_subsets(list(by_stem), subsets, prefixes)
+    if not chosen and (replies := _replies_of_a_run(by_stem, subsets)):
+        return replies
     if not chosen:
         wanted = ", ".join(f"{s}.jsonl" for s in subsets[:3]) + ("…" if len(subsets) > 3 else "")
         raise DataError(f"no file in {place} is named after a subset of {name}", f"name them {wanted}")
     return {(subset,): (by_stem[stem], read_lines(by_stem[stem])) for subset, stem in chosen.items()}
+
+
+def _replies_of_a_run(by_stem: Mapping[str, Path], subsets: Sequence[str]) -> Parts:
+    """The lines of the files that a run of this harness keeps, `<subset>.<worker>.jsonl`; empty where they are others."""
+    parts: Parts = {}
+    for subset in subsets:
+        files = [f for stem, f in by_stem.items() if folded(stem.rpartition(".")[0]) == folded(subset)]
+        lines = [line for file in files for line in read_lines(file)]
+        if lines and all({"key", "sample"} <= set(line.values) for line in lines):
+            kept = [(line.place, line.values["sample"], line.values["text"]) for line in lines if "text" in line.values]
+            parts[(subset,)] = (files[0], [Line(place, {"id": name, "prediction": t}) for place, name, t in kept])
+    return parts
 
 
 def read_lines(file: Path) -> list[Line]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import signal
 import statistics
@@ -68,6 +69,14 @@ def test_known_scores_come_out_again(tmp_path: Path) -> None:
     found = table(tmp_path)
     for row in chosen:
         assert found[row] == pytest.approx(reference()[row], abs=NEAR), row
+    replies = helpers.run_folder(tmp_path) / "replies/embedded_chat"
+    again = helpers.run(
+        "--models", f"recorded:{replies}", "--datasets", "demo_code_gen", "--allow-code", "--json",
+        "--work-dir", tmp_path / "again",
+    )  # fmt: skip
+    assert again.returncode == 0, again.stderr
+    (headline,) = [s for s in json.loads(again.stdout)["scores"] if s["level"] == "headline"]
+    assert headline["value"] == pytest.approx(found["demo_code_gen"]["embedded_chat"], abs=0.005), "its own replies"
 
 
 def test_the_needle_is_lost_beyond_the_trained_length(tmp_path: Path) -> None:

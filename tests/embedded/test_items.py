@@ -77,7 +77,11 @@ def test_the_right_option_is_the_fact(config: str) -> None:
         for who, town in homes for subject, value in towns if subject == town for lang in ("en", "zh")
     }  # fmt: skip
     for row in made()[config]:
-        options = row["choices"] if config == "choice" else [e.strip(" .。上河岛").removesuffix("而闻名") for e in row["endings"]]
+        options = (
+            row["choices"]
+            if config == "choice"
+            else [e.strip(" .。上河岛").removesuffix("而闻名") for e in row["endings"]]
+        )
         text = row["question"] if config == "choice" else row["sentence"]
         about = {v.removesuffix("河").removesuffix("岛") for s, v in truths if s in text}
         right = [o.removesuffix("河").removesuffix("岛") for o in options]
