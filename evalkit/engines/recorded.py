@@ -179,7 +179,7 @@ def _one_file_a_subset(
 
 
 def _replies_of_a_run(by_stem: Mapping[str, Path], subsets: Sequence[str]) -> Parts:
-    """The lines of the files that a run of this harness keeps, `<subset>.<worker>.jsonl`; empty where they are others."""
+    """The lines of a run's own files, `<subset>.<worker>.jsonl`; empty where the files are others."""
     parts: Parts = {}
     for subset in subsets:
         files = [f for stem, f in by_stem.items() if folded(stem.rpartition(".")[0]) == folded(subset)]

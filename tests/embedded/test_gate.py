@@ -1,4 +1,4 @@
-"""The demo's reference table as a gate: an untouched run passes, a changed prompt, extraction step or weight does not."""
+"""The demo's reference table as a gate: a run passes; with a changed prompt, extraction step or weight it does not."""
 
 from __future__ import annotations
 
