@@ -1,0 +1,159 @@
+"""Requests to one endpoint: pace, budget, tries."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+
+from evalkit.engines.openai_api.faults import Again, NotThere, Rejected, read_body
+from evalkit.engines.openai_api.limits import Budget, Window
+from evalkit.engines.openai_api.options import Options
+from evalkit.engines.openai_api.secret import Secret
+from evalkit.errors import ModelError
+
+CONNECT_SECONDS = 20.0
+FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0
+URL_HINT = "check options.base_url (it usually ends in /v1) and the model's path"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A good response."""
+
+    value: Mapping[str, Any]
+    seconds: float
+    """Of the try that succeeded."""
+
+    def used(self, guess: tuple[int, int]) -> tuple[int, int]:
+        """Prompt and output tokens as the server counts them; where it does not, the guess."""
+        usage = self.value.get("usage")
+        found = usage if isinstance(usage, dict) else {}
+        prompt, output = found.get("prompt_tokens"), found.get("completion_tokens")
+        return (prompt if isinstance(prompt, int) else guess[0], output if isinstance(output, int) else guess[1])
+
+
+class Client:
+    """Speaks to the endpoint from inside one event loop."""
+
+    def __init__(self, options: Options, secret: Secret, patience: float | None = None) -> None:
+        """`patience`: seconds that the endpoint may fail or be away; default `retry_seconds`."""
+        self._options = options
+        self._secret = secret
+        self._patience = options.retry_seconds if patience is None else patience
+        self.budget = Budget(options)
+        self.retries = 0
+        self._requests = Window(options.requests_per_minute)
+        self._tokens = Window(options.tokens_per_minute)
+        self._last_success = -1.0
+        self._paused_until = 0.0
+        self._http = httpx2.AsyncClient(
+            headers=secret.headers(),
+            params=dict(options.query),
+            timeout=httpx2.Timeout(options.timeout, connect=min(CONNECT_SECONDS, options.timeout)),
+            limits=httpx2.Limits(max_connections=options.concurrency, max_keepalive_connections=options.concurrency),
+            follow_redirects=False,
+        )
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether anything has been answered yet."""
+        return self._last_success >= 0
+
+    async def post(self, path: str, body: Mapping[str, Any], guess: tuple[int, int]) -> Answer:
+        """The answer to a request that takes about `guess` prompt and output tokens.
+
+        Raises Rejected for this request alone, BudgetReached in front of sending it, ModelError when no other
+        request would fare better.
+        """
+        await self.budget.reserve(guess)
+        used = (0, 0)
+        try:
+            answer = await self._persist("POST", path, body, guess)
+            used = answer.used(guess)
+            return answer
+        finally:
+            await self.budget.settle(guess, used)
+
+    async def get(self, path: str) -> Answer:
+        """The answer to a GET, without pace or budget; errors as in `post`."""
+        return await self._persist("GET", path, None, (0, 0))
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def _persist(self, method: str, path: str, body: Mapping[str, Any] | None, guess: tuple[int, int]) -> Answer:
+        """Try until there is an answer, or no hope."""
+        failures, first_failure = 0, 0.0
+        while True:
+            entry = await self._pace(guess) if method == "POST" else None
+            began = time.monotonic()
+            try:
+                value = await self._once(method, path, body)
+            except NotThere as error:
+                if not self.succeeded:
+                    raise ModelError(f"the endpoint has no such path or model: {error}", URL_HINT) from None
+                fault = Again(str(error))
+            except Again as error:
+                fault = error
+            else:
+                self._last_success = time.monotonic()
+                answer = Answer(value, self._last_success - began)
+                self._tokens.correct(entry, sum(answer.used(guess)))
+                return answer
+            self.retries += 1
+            first_failure = first_failure or began
+            failures += not fault.waiting
+            await asyncio.sleep(self._wait(fault, failures, first_failure))
+
+    async def _pace(self, guess: tuple[int, int]) -> list[float] | None:
+        """Wait for the rate limits, and for a pause that the server asked for."""
+        await self._requests.take(1)
+        entry = await self._tokens.take(sum(guess))
+        while (pause := self._paused_until - time.monotonic()) > 0:
+            await asyncio.sleep(pause + random.uniform(0, 0.1))
+        return entry
+
+    async def _once(self, method: str, path: str, body: Mapping[str, Any] | None) -> dict[str, Any]:
+        """One try."""
+        url = self._options.base_url.rstrip("/") + path
+        sending = self._http.request(method, url, json=body)
+        try:
+            response = await asyncio.wait_for(sending, self._options.timeout)
+        except (httpx2.TimeoutException, asyncio.TimeoutError):
+            raise Again(f"no answer within {self._options.timeout:g} s") from None
+        except (httpx2.RequestError, httpx2.InvalidURL) as error:
+            said = self._secret.hide(str(error)) or "no reason given"
+            raise Again(f"{type(error).__name__}: {said}") from None  # its request holds the key
+        status = response.status_code
+        hide = self._secret.hide if status >= 300 else self._secret.hide_long
+        return read_body(status, hide(response.text), response.headers, self._options.api_key_env)
+
+    def _wait(self, fault: Again, failures: int, first_failure: float) -> float:
+        """Seconds until the next try; Rejected or ModelError when there is to be none."""
+        now = time.monotonic()
+        others = self._last_success > first_failure
+        if failures >= self._options.tries and others:
+            raise Rejected(f"no answer in {failures} tries: {fault.why}")
+        left = self._patience - (now - (max(first_failure, self._last_success) if fault.waiting else first_failure))
+        backoff = random.uniform(0.5, 1.0) * min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(max(failures, 1) - 1, 10))
+        wait = backoff if fault.after is None else fault.after + random.uniform(0, 0.1)
+        if wait <= left:
+            if fault.after is not None:
+                self._paused_until = max(self._paused_until, now + fault.after)
+            return wait
+        if others and not fault.waiting:
+            raise Rejected(f"no answer within {self._patience:g} s: {fault.why}")
+        if fault.after is not None:
+            said = f"the endpoint asks to wait {fault.after:g} s: {fault.why}"
+            raise ModelError(said, "run the same command later: it goes on; or set options.retry_seconds higher")
+        raise ModelError(
+            f"no answer from {self._options.base_url} for {now - first_failure:.0f} s: {fault.why}",
+            "see that it is up, then run the same command: it goes on; options.retry_seconds is how long it may be away",
+        )
