@@ -12,12 +12,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from evalkit.engines.create import create_engine
+from evalkit.engines.openai_api.limits import rough_tokens
+from evalkit.engines.openai_api.options import ENGINE as API
 from evalkit.engines.recorded import ENGINE as RECORDED
 from evalkit.errors import DataError
 from evalkit.manifest import Pair
 from evalkit.plan import Planned, asked, text_of
 from evalkit.sharing import unique_length
-from evalkit.types import Request, Sample
+from evalkit.types import ModelSpec, Request, Sample
 
 COUNTED = 32
 """Samples of a subset whose tokens are counted; the others are taken to be like them."""
@@ -47,6 +49,8 @@ class Forecast:
     """Expected time of one worker, loading left out."""
     memory: int | None = None
     """Most bytes in use during the calibration, on the device or, without one, in the process."""
+    price: float | None = None
+    """Most money, in the unit of the model's prices; None where it has none."""
 
 
 def forecast(planned: Planned) -> list[Forecast]:
@@ -88,6 +92,9 @@ def _count(planned: Planned, pair: Pair) -> Forecast:
             unique += _unique(ids, len(samples))
     b = task.benchmark
     known = encode is not None
+    spec = planned.plan.models[pair.model]
+    if spec.engine == API and b.mode != "gen":
+        written = requests  # one token each, thrown away
     return Forecast(
         pair.model,
         b.name,
@@ -99,7 +106,33 @@ def _count(planned: Planned, pair: Pair) -> Forecast:
         round(tokens) if known else None,
         round(unique) if known else None,
         written,
+        price=_price(spec, tokens, written),
     )
+
+
+def _price(spec: ModelSpec, tokens: float, written: int) -> float | None:
+    """The price of prompts and full outputs by the prices of a model config; None without any."""
+    prices = [float(spec.options.get(name, 0)) for name in ("price_in", "price_out")]
+    return (tokens * prices[0] + written * prices[1]) / 1e6 if spec.engine == API and any(prices) else None
+
+
+def spending(planned: Planned) -> Iterator[str]:
+    """What each model that costs money, or has a budget, will take at most."""
+    for name, spec in planned.plan.models.items():
+        options = {k: spec.options.get(k, 0) for k in ("price_in", "price_out", "budget", "budget_tokens")}
+        pairs = [pair for pair in planned.tasks if pair.model == name]
+        if spec.engine != API or not any(options.values()) or not pairs:
+            continue
+        found = [_count(planned, pair) for pair in pairs]
+        tokens, written = sum(f.tokens or 0 for f in found), sum(f.written for f in found)
+        said = f"{name}: {sum(f.requests for f in found):,} requests, about {tokens:,} prompt tokens, "
+        said += f"at most {written:,} output tokens"
+        price = sum(f.price or 0.0 for f in found)
+        said += f", at most about {price:.2f} by the config's prices" if price else ""
+        over = (options["budget"] and price > options["budget"]) or (
+            options["budget_tokens"] and tokens + written > options["budget_tokens"]
+        )
+        yield said + ("; the budget may end the run before it is done" if over else "")
 
 
 def _spread(samples: Sequence[Sample]) -> list[Sample]:
@@ -119,11 +152,12 @@ def _unique(ids: Sequence[Sequence[tuple[Any, ...]]], count: int) -> float:
 
 
 def _encoder(planned: Planned, pair: Pair) -> Encode | None:
-    """The tokenizer of the pair's model; None where there is none to read."""
+    """The tokenizer of the pair's model; None where there is none to read, pieces of about its size for an API."""
+    spec = planned.plan.models[pair.model]
     try:
-        return planned.plan.load_tokenizer(planned.plan.models[pair.model]).encode
+        return planned.plan.load_tokenizer(spec).encode
     except DataError:
-        return None
+        return rough_tokens if spec.engine == API else None
 
 
 def _expected(planned: Planned, pair: Pair, item: Forecast, engine: Any) -> float:

@@ -73,7 +73,7 @@ class RunPlan:
                 f"{model.name}: lengths are counted in tokens, and recorded outputs bring no tokenizer",
                 "name that of the model that wrote them: --tokenizer DIR_OR_FILE",
             )
-        return load_tokenizer(self.tokenizer or model.path)
+        return load_tokenizer(self.tokenizer or model.options.get("tokenizer") or model.path)
 
     @property
     def hash(self) -> str:

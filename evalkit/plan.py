@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,11 @@ from evalkit.configs.benchmark import load_benchmark_config, select, with_exempl
 from evalkit.configs.library import Library, open_library
 from evalkit.configs.merge import Override, parse_override
 from evalkit.configs.model import changed, load_model_config, model_from_path
-from evalkit.configs.resolve import resolve_datasets, resolve_models
+from evalkit.configs.resolve import DatasetChoice, gen_sibling, resolve_datasets, resolve_models
 from evalkit.digest import digest
 from evalkit.engines.locate import check_checkpoint, check_trust, detect_kind, fetch_checkpoint, identity
+from evalkit.engines.openai_api.options import ENGINE as API
+from evalkit.engines.openai_api.options import scores_prompts
 from evalkit.engines.options import check_options, check_packages
 from evalkit.engines.recorded import ENGINE, PREFIX, Outputs, load_outputs, recorded_fingerprint, recorded_model
 from evalkit.errors import ConfigError, EvalkitError, ModelError
@@ -62,6 +64,8 @@ class Planned:
     """model -> why none of its jobs is run; the others go on."""
     recorded: Mapping[Pair, Outputs] = field(default_factory=dict)
     """The outputs of models that are recorded, matched to the samples."""
+    remarks: tuple[str, ...] = ()
+    """What was done otherwise than asked for."""
 
 
 def make_plan(options: RunOptions) -> Planned:
@@ -71,8 +75,9 @@ def make_plan(options: RunOptions) -> Planned:
     library = open_library(options.config_dirs)
     parsed = [parse_override(text) for text in options.overrides]
     models = load_models(options, library, [o for for_model, o in parsed if for_model])
-    benchmarks, selected, wanted = load_benchmarks(options, library, models, [o for m, o in parsed if not m])
-    fingerprints, identities, broken = _fingerprints(models)
+    benchmarks, selected, wanted, remarks = load_benchmarks(options, library, models, [o for m, o in parsed if not m])
+    scoring = {model for model, benchmark in wanted if benchmarks[benchmark].mode != "gen"}
+    fingerprints, identities, broken = _fingerprints(models, scoring)
     plan = RunPlan(
         models=models,
         fingerprints=fingerprints,
@@ -85,7 +90,7 @@ def make_plan(options: RunOptions) -> Planned:
         data_root=_absolute(options.data_root),
         tokenizer=options.tokenizer,
     )
-    return _load_data(plan, broken)
+    return replace(_load_data(plan, broken), remarks=tuple(remarks))
 
 
 def load_models(options: RunOptions, library: Library, overrides: Sequence[Override]) -> dict[str, ModelSpec]:
@@ -114,34 +119,65 @@ def load_models(options: RunOptions, library: Library, overrides: Sequence[Overr
 
 def load_benchmarks(
     options: RunOptions, library: Library, models: Mapping[str, ModelSpec], overrides: Sequence[Override]
-) -> tuple[dict[str, Benchmark], dict[str, tuple[str, ...]], list[tuple[str, str]]]:
-    """(benchmarks by name, their chosen subsets, the pairs to run), families resolved by the model's kind."""
+) -> tuple[dict[str, Benchmark], dict[str, tuple[str, ...]], list[tuple[str, str]], list[str]]:
+    """(benchmarks by name, their chosen subsets, the pairs to run, remarks), families resolved by the model's kind."""
     benchmarks: dict[str, Benchmark] = {}
     selected: dict[str, tuple[str, ...]] = {}
     pairs: list[tuple[str, str]] = []
+    remarks: list[str] = []
+
+    def load(choice: DatasetChoice) -> Benchmark:
+        if choice.name not in benchmarks:
+            benchmark = _load_benchmark(options, choice, library, overrides)
+            benchmarks[choice.name] = select(benchmark, choice.subsets) if choice.subsets else benchmark
+            selected[choice.name] = tuple(m.name for m in benchmarks[choice.name].members) if choice.subsets else ()
+        return benchmarks[choice.name]
+
     for model in models.values():
         for choice in resolve_datasets(options.datasets, model.kind, library):
-            pairs.append((model.name, choice.name))
-            if choice.name not in benchmarks:
-                benchmark = load_benchmark_config(choice.file, library, overrides)
-                if options.draws and benchmark.mode == "gen":
-                    drawn = [Override(("gen", key), value) for key, value in options.draws.items()]
-                    benchmark = load_benchmark_config(choice.file, library, [*overrides, *drawn])
-                benchmarks[choice.name] = select(benchmark, choice.subsets) if choice.subsets else benchmark
-                selected[choice.name] = tuple(m.name for m in benchmarks[choice.name].members) if choice.subsets else ()
-            if model.engine == ENGINE and benchmarks[choice.name].mode != "gen":
-                why = f"{choice.name} asks for log-probabilities, {model.name} has texts only"
-                raise ConfigError(why, "choose a gen config: `run.py list datasets '*gen*'`")
+            if load(choice).mode != "gen" and not _scores(model):
+                sibling = gen_sibling(choice, benchmarks[choice.name].family, library)
+                if model.engine == ENGINE or sibling is None or load(sibling).mode != "gen":
+                    why = f"{choice.name} asks for log-probabilities, {model.name} has texts only"
+                    raise ConfigError(why, "choose a gen config: `run.py list datasets '*gen*'`")
+                remarks.append(
+                    f"{model.name}: {sibling.name} in place of {choice.name}, which asks for log-probabilities: "
+                    "a chat API gives texts only"
+                )
+                choice = sibling
+            if (model.name, choice.name) not in pairs:
+                pairs.append((model.name, choice.name))
     for override in overrides:
         if override.target and override.target not in benchmarks:
             raise ConfigError(f"--set names {override.target!r}, which is not run", f"run: {', '.join(benchmarks)}")
-    return benchmarks, selected, pairs
+    used = {benchmark for _, benchmark in pairs}
+    kept = {name: benchmark for name, benchmark in benchmarks.items() if name in used}
+    return kept, {name: selected[name] for name in kept}, pairs, remarks
+
+
+def _load_benchmark(
+    options: RunOptions, choice: DatasetChoice, library: Library, overrides: Sequence[Override]
+) -> Benchmark:
+    """One config, with the draws that the command asks for."""
+    benchmark = load_benchmark_config(choice.file, library, overrides)
+    if options.draws and benchmark.mode == "gen":
+        drawn = [Override(("gen", key), value) for key, value in options.draws.items()]
+        return load_benchmark_config(choice.file, library, [*overrides, *drawn])
+    return benchmark
+
+
+def _scores(model: ModelSpec) -> bool:
+    """Whether a model may be asked for log-probabilities."""
+    return model.engine != ENGINE and (model.engine != API or scores_prompts(model))
 
 
 def _fingerprints(
-    models: Mapping[str, ModelSpec],
+    models: Mapping[str, ModelSpec], scoring: Collection[str]
 ) -> tuple[dict[str, str], dict[str, dict[str, Any]], dict[str, ModelError]]:
-    """Digests of the models, and what was digested; one that cannot be read is noted, unless it is the only one."""
+    """Digests of the models, and what was digested; one that cannot be used is noted, unless it is the only one.
+
+    `scoring`: those that will be asked for log-probabilities.
+    """
     found: dict[str, str] = {}
     identities: dict[str, dict[str, Any]] = {}
     broken: dict[str, ModelError] = {}
@@ -159,6 +195,10 @@ def _fingerprints(
             check_checkpoint(spec)
             identities[name] = identity(spec)
             found[name] = digest(identities[name])
+            if spec.engine == API and name in scoring:
+                from evalkit.engines.openai_api.endpoint import check_scoring
+
+                check_scoring(spec)
         except ModelError as error:
             broken[name], found[name] = error, "unreadable"
     if models and len(broken) == len(models):

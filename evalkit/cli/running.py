@@ -13,6 +13,7 @@ import click
 
 from evalkit.cli.options import check_summarizer
 from evalkit.cli.reporting import report, warn_unsafe
+from evalkit.engines.openai_api.options import ENGINE as API
 from evalkit.errors import EXIT_FAILED, EXIT_OK
 from evalkit.plan import Planned, RunOptions, make_plan
 from evalkit.runners.base import Limits, Outcome, Progress, Runner
@@ -102,10 +103,17 @@ def run_command(options: Mapping[str, Any]) -> int:
 
 
 def _infer(planned: Planned, store: RunStore, options: Mapping[str, Any], say: Any) -> Outcome:
+    for remark in planned.remarks:
+        say(remark)
     for name, error in planned.broken.items():
         say(f"failed: {name}: {error.message}")
     if options["mode"] == "score":
         return Outcome()
+    if any(spec.engine == API for spec in planned.plan.models.values()):
+        from evalkit.forecast import spending
+
+        for line in spending(planned):
+            say(line)
     runner = _runner(options)
     with Bars(quiet=options["as_json"]) as bars:
         return infer(planned, store, runner, bars.watch)
@@ -181,6 +189,8 @@ def dry_run(planned: Planned, calibrate: bool, as_json: bool) -> int:
         click.echo(_forecast_table(found, calibrate))
         said = "every model was loaded and timed on a few samples" if calibrate else "no model was loaded"
         click.echo(f"plan {planned.plan.hash[:12]}; {said}; tokens are counted on up to 32 samples a subset")
+    for remark in planned.remarks:
+        click.echo(remark, err=True)
     for name, error in planned.broken.items():
         click.echo(f"cannot be used: {name}: {error}", err=True)
     return EXIT_FAILED if planned.broken else EXIT_OK
@@ -207,7 +217,8 @@ def _forecast_table(found: Sequence[Forecast], calibrated: bool) -> str:
             "written at most": _number(f.written),
         }
         more = {"time of one worker": duration(f.seconds), "memory": f"{(f.memory or 0) / 2**30:.2f} GiB"}
-        rows.append({**row, **more} if calibrated else row)
+        row |= more if calibrated else {}
+        rows.append({**row, "price at most": f"{f.price:,.2f}"} if f.price is not None else row)
     return tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True, stralign="right")
 
 

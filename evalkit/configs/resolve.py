@@ -81,3 +81,10 @@ def family_defaults(base: Path) -> dict[str, str]:
     """kind -> config name, from a family's base file."""
     defaults = load_yaml(base).data.get("defaults", {})
     return dict(defaults) if isinstance(defaults, dict) else {}
+
+
+def gen_sibling(choice: DatasetChoice, family: str, library: Library) -> DatasetChoice | None:
+    """The family's config for chat models in place of `choice`, with the same subsets; None when there is none."""
+    files, families = library.files("dataset_configs"), library.families()
+    name = family_defaults(families[family]).get("chat", "") if family in families else ""
+    return DatasetChoice(name, only_file(name, files[name]), choice.subsets) if name in files else None

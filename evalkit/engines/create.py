@@ -42,6 +42,12 @@ def _lmdeploy(spec: ModelSpec) -> Engine:
     return make_engine(spec)
 
 
+def _openai_api(spec: ModelSpec) -> Engine:
+    from evalkit.engines.openai_api.engine import APIEngine
+
+    return APIEngine(spec)
+
+
 def _fake(spec: ModelSpec) -> Engine:
     from evalkit.engines.fake import FakeEngine
 
@@ -49,6 +55,6 @@ def _fake(spec: ModelSpec) -> Engine:
 
 
 ENGINES: Mapping[str, Callable[[ModelSpec], Engine]] = MappingProxyType(
-    {"hf": _hf, "vllm": _vllm, "lmdeploy": _lmdeploy, "fake": _fake}
+    {"hf": _hf, "vllm": _vllm, "lmdeploy": _lmdeploy, "openai_api": _openai_api, "fake": _fake}
 )
 """Engine names; each factory imports its engine only when it is called."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.digest import digest, file_sha256, weights_digest
+from evalkit.engines.openai_api.options import ENGINE as API
 from evalkit.engines.options import reply_options
 from evalkit.errors import ModelError
 from evalkit.hub import reachable
@@ -62,13 +63,17 @@ def identity(spec: ModelSpec) -> dict[str, Any]:
     A local checkpoint enters by the content of its files, so a copy of it elsewhere has the same
     fingerprint; a hub checkpoint by its id and the commit in the local cache (`main` where it is
     not cached). What is about speed alone is left out (`engines/options.py`), as are the name, notes
-    and how thinking is cut off, which acts on replies that are there.
-    Raises ModelError when a local path does not exist.
+    and how thinking is cut off, which acts on replies that are there. An endpoint is asked who it is.
+    Raises ModelError when a local path does not exist, or an endpoint does not answer.
     """
     facts: dict[str, Any] = {field: getattr(spec, field) for field in REPLY_FIELDS}
     facts["options"] = reply_options(spec)
     if spec.engine == FAKE_ENGINE:
         return {**facts, "path": spec.path}
+    if spec.engine == API:
+        from evalkit.engines.openai_api.endpoint import endpoint_identity
+
+        return {**facts, "endpoint": endpoint_identity(spec)}
     facts["checkpoint"] = _content(spec.path, spec.revision, code=spec.trust_remote_code)
     if spec.peft_path:
         facts["adapter"] = _content(spec.peft_path, "", code=False)
@@ -134,7 +139,7 @@ def check_checkpoint(spec: ModelSpec) -> None:
     is readable and agrees with the file's size. A hub id that is not cached passes: loading will
     fetch it.
     """
-    if spec.engine == FAKE_ENGINE:
+    if spec.engine in (FAKE_ENGINE, API):
         return
     folder = local_dir(spec.path, spec.revision)
     if folder is not None:

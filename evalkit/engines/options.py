@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from types import MappingProxyType
 from typing import Any
 
+from evalkit.engines.openai_api import options as api
 from evalkit.errors import ConfigError, ModelError
 from evalkit.registry import did_you_mean
 from evalkit.types import ModelSpec
@@ -36,6 +37,7 @@ OPTIONS: Mapping[str, EngineOptions] = MappingProxyType(
         "lmdeploy": EngineOptions(
             ("cache_max_entry_count", "max_batch_size", "prefix_caching"), ("model_format", "quant_policy")
         ),
+        api.ENGINE: EngineOptions(api.PERFORMANCE, api.REPLY),
         # whether it answers, never what it answers
         "fake": EngineOptions(("seconds", "gen_seconds", "crash_on", "hang_on", "fail_on", "error_on")),
     }
@@ -45,6 +47,8 @@ OPTIONS: Mapping[str, EngineOptions] = MappingProxyType(
 
 def check_options(spec: ModelSpec) -> None:
     """ConfigError, with near matches, for an option that the engine does not have."""
+    if spec.engine == api.ENGINE:
+        api.options_of(spec)
     if spec.engine not in OPTIONS:
         return
     known = OPTIONS[spec.engine].performance + OPTIONS[spec.engine].reply

@@ -22,7 +22,6 @@ from tests import helpers
 
 LIBRARY = Library()
 FILES = {name: files for name, files in LIBRARY.files("model_configs").items()}
-ENGINES_OF_THE_ZOO = {*ENGINES, "openai_api"}
 RETIRED = {"Claude 2", "Claude 2.1", "Gemini Pro", "GPT-4 0314"}
 """Columns of models that their providers do not serve any more."""
 OTHER_NAMES = {
@@ -51,7 +50,7 @@ def load(name: str) -> ModelSpec:
 def test_config_loads_and_says_what_it_must(name: str) -> None:
     spec = load(name)
     assert len(FILES[name]) == 1 and spec.path and spec.kind in ("base", "chat")
-    assert spec.engine in ENGINES_OF_THE_ZOO
+    assert spec.engine in ENGINES
     check_options(spec)
     assert spec.resolved.get("licence"), "a licence note"
     if spec.engine != "openai_api":

@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx2
 
-from evalkit.engines.openai_api.faults import Again, NotThere, Rejected, read_body
+from evalkit.engines.openai_api.faults import Again, NotThere, Rejected, read_body, read_events
 from evalkit.engines.openai_api.limits import Budget, Window
 from evalkit.engines.openai_api.options import Options
 from evalkit.engines.openai_api.secret import Secret
@@ -48,6 +48,8 @@ class Client:
         self._patience = options.retry_seconds if patience is None else patience
         self.budget = Budget(options)
         self.retries = 0
+        self.pinned: str | None = None
+        """The model that every response must be from."""
         self._requests = Window(options.requests_per_minute)
         self._tokens = Window(options.tokens_per_minute)
         self._last_success = -1.0
@@ -74,28 +76,29 @@ class Client:
         await self.budget.reserve(guess)
         used = (0, 0)
         try:
-            answer = await self._persist("POST", path, body, guess)
+            answer = await self._persist(path, body, guess)
             used = answer.used(guess)
+            self._same_model(answer.value)
             return answer
         finally:
             await self.budget.settle(guess, used)
 
     async def get(self, path: str) -> Answer:
-        """The answer to a GET, without pace or budget; errors as in `post`."""
-        return await self._persist("GET", path, None, (0, 0))
+        """The answer to a GET, tried once, without pace or budget; Again as well as the errors of `post`."""
+        return Answer(await self._once("GET", path, None), 0.0)
 
     async def close(self) -> None:
         """Close the connections."""
         await self._http.aclose()
 
-    async def _persist(self, method: str, path: str, body: Mapping[str, Any] | None, guess: tuple[int, int]) -> Answer:
+    async def _persist(self, path: str, body: Mapping[str, Any], guess: tuple[int, int]) -> Answer:
         """Try until there is an answer, or no hope."""
         failures, first_failure = 0, 0.0
         while True:
-            entry = await self._pace(guess) if method == "POST" else None
+            entry = await self._pace(guess)
             began = time.monotonic()
             try:
-                value = await self._once(method, path, body)
+                value = await self._once("POST", path, body)
             except NotThere as error:
                 if not self.succeeded:
                     raise ModelError(f"the endpoint has no such path or model: {error}", URL_HINT) from None
@@ -132,6 +135,11 @@ class Client:
             said = self._secret.hide(str(error)) or "no reason given"
             raise Again(f"{type(error).__name__}: {said}") from None  # its request holds the key
         status = response.status_code
+        if status < 300 and body is not None and body.get("stream"):
+            events = read_events(response.text)
+            if events is None:
+                raise Again("the stream of the response ended early")
+            return {"events": events}
         hide = self._secret.hide if status >= 300 else self._secret.hide_long
         return read_body(status, hide(response.text), response.headers, self._options.api_key_env)
 
@@ -155,5 +163,14 @@ class Client:
             raise ModelError(said, "run the same command later: it goes on; or set options.retry_seconds higher")
         raise ModelError(
             f"no answer from {self._options.base_url} for {now - first_failure:.0f} s: {fault.why}",
-            "see that it is up, then run the same command: it goes on; options.retry_seconds is how long it may be away",
+            "see that it is up and run the same command: it goes on; options.retry_seconds: how long it may be away",
         )
+
+    def _same_model(self, value: Mapping[str, Any]) -> None:
+        """ModelError when another model answers than at the start."""
+        reported = value.get("model", self.pinned)
+        if self.pinned is not None and reported != self.pinned:
+            raise ModelError(
+                f"the endpoint answers as {reported!r} now, as {self.pinned!r} before",
+                "the same command starts a run of the new model; options.pin_model: false lets it go on",
+            )

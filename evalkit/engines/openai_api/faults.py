@@ -1,4 +1,4 @@
-"""What a response means: an answer, something to try again, a request the server will not take, or the end of the run."""
+"""What a response means: an answer, another try, a request that the server will not take, or the end of the run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from typing import Any
 from evalkit.errors import ModelError
 
 TOO_LONG = re.compile(
-    r"context.{0,3}(length|window|size)|maximum context|too (long|large)|n_ctx|max_model_len|exceeds? the .{0,30}(limit|maximum)",
+    r"context.{0,3}(length|window|size)|maximum context|too (long|large)|n_ctx|max_model_len"
+    r"|exceeds? the .{0,30}(limit|maximum)",
     re.IGNORECASE,
 )
 NO_MONEY = ("insufficient_quota", "billing_hard_limit_reached", "insufficient_credits")
@@ -51,7 +52,9 @@ def read_body(status: int, text: str, headers: Mapping[str, str], key_env: str) 
         raise Again("the response is no whole JSON object")
     status = int(code) if status < 300 and str(code).isdigit() else status
     if status == 402 or code in NO_MONEY:
-        raise ModelError(f"the endpoint says that the account is used up: {said}", "top it up; the same command goes on")
+        raise ModelError(
+            f"the endpoint says that the account is used up: {said}", "top it up; the same command goes on"
+        )
     if status in (401, 403):
         whose = f"the key in ${key_env}" if key_env else "a request without a key (options.api_key_env)"
         raise ModelError(f"the endpoint refuses {whose}: {status} {said}", "check the key and what it may use")
@@ -96,6 +99,20 @@ def _said(value: Any, text: str) -> str:
     """The server's own words, on one line."""
     if isinstance(value, dict):
         error = value.get("error")
-        found = (error.get("message") if isinstance(error, dict) else error) or value.get("detail") or value.get("message")
+        found = (
+            (error.get("message") if isinstance(error, dict) else error) or value.get("detail") or value.get("message")
+        )
         text = found if isinstance(found, str) else (json.dumps(found) if found else text)
     return " ".join(text.split())[:SAID_LENGTH]
+
+
+def read_events(text: str) -> list[dict[str, Any]] | None:
+    """The JSON objects of a stream of server-sent events; None when it was cut short."""
+    lines = [line.removeprefix("data:").strip() for line in text.splitlines() if line.startswith("data:")]
+    if not lines or lines[-1] != "[DONE]":
+        return None
+    try:
+        events = [json.loads(line) for line in lines[:-1]]
+    except ValueError:
+        return None
+    return events if all(isinstance(event, dict) for event in events) else None

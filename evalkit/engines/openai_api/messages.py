@@ -9,6 +9,7 @@ from evalkit.engines.hf.tokens import with_system
 from evalkit.engines.openai_api.client import Answer
 from evalkit.engines.openai_api.faults import Rejected
 from evalkit.engines.openai_api.options import Options
+from evalkit.engines.outside import seed_of
 from evalkit.stops import first_cut
 from evalkit.types import GenSettings, ModelSpec, Reply, Request
 
@@ -42,7 +43,7 @@ def gen_body(request: Request, spec: ModelSpec, options: Options) -> dict[str, A
         body["prompt"] = request.text
     body["temperature"] = gen.temperature
     if gen.temperature > 0:
-        body |= {"top_p": gen.top_p, "seed": gen.seed}
+        body |= {"top_p": gen.top_p, "seed": seed_of(request)}
         body |= {"top_k": gen.top_k} if gen.top_k else {}
     stops = [s for s in gen.stop if s][: options.max_stops]
     body |= {"stop": stops} if stops else {}

@@ -13,12 +13,18 @@ from evalkit.types import ModelSpec
 
 ENGINE = "openai_api"
 NO_KEYS = "keys come from the environment: name the variable in options.api_key_env"
+WHOLE = ("concurrency", "tries", "max_stops", "budget_tokens")
+DOCS = "see docs/api_models.md"
 LOGPROB_STYLES = ("auto", "echo", "vllm", "none")
 PERFORMANCE = (
     "api_key_env", "api_key_header", "concurrency", "requests_per_minute", "tokens_per_minute", "timeout",
     "retry_seconds", "tries", "price_in", "price_out", "budget", "budget_tokens", "max_stops",
 )  # fmt: skip
 """Options that decide how, when and at what price replies come, never which."""
+REPLY = (
+    "base_url", "query", "extra_body", "omit", "max_tokens_field", "prompt_logprobs", "tokenizer", "pin_model",
+)  # fmt: skip
+"""The others."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,9 @@ def options_of(spec: ModelSpec) -> Options:
         if name in ("api_key", "key", "token", "headers"):
             raise ConfigError(f"{spec.name}: options.{name} is not taken", NO_KEYS)
         if name not in known:
-            raise ConfigError(f"unknown option {name!r} of the {ENGINE} engine ({spec.name})", did_you_mean(name, known))
+            raise ConfigError(
+                f"unknown option {name!r} of the {ENGINE} engine ({spec.name})", did_you_mean(name, known)
+            )
     values = {name: _typed(spec.name, name, value) for name, value in spec.options.items()}
     options = Options(**values)
     _check_url(spec.name, options)
@@ -85,9 +93,11 @@ def options_of(spec: ModelSpec) -> Options:
         raise ConfigError(f"{spec.name}: unknown prompt_logprobs", f"one of {', '.join(LOGPROB_STYLES)}")
     for name in ("concurrency", "tries", "timeout"):
         if getattr(options, name) <= 0:
-            raise ConfigError(f"{spec.name}: options.{name} must be above 0", "see docs/api_models.md")
+            raise ConfigError(f"{spec.name}: options.{name} must be above 0", DOCS)
     if options.budget and not (options.price_in or options.price_out):
-        raise ConfigError(f"{spec.name}: a budget in money needs prices", "set price_in and price_out, or budget_tokens")
+        raise ConfigError(
+            f"{spec.name}: a budget in money needs prices", "set price_in and price_out, or budget_tokens"
+        )
     return options
 
 
@@ -100,26 +110,25 @@ def scores_prompts(spec: ModelSpec) -> bool:
 def _typed(model: str, name: str, value: Any) -> Any:
     """A value of the option's own type."""
     default = getattr(Options(), name)
-    kinds: tuple[type, ...] = (type(default),)
-    if isinstance(default, tuple):
-        kinds = (list, tuple)
-    elif isinstance(default, Mapping):
-        kinds = (dict,)
-    elif isinstance(default, (int, float)) and not isinstance(default, bool):
-        kinds = (int,) if name in ("concurrency", "tries", "max_stops", "budget_tokens") else (int, float)
+    kinds = {tuple: (list, tuple), int: (int, float)}.get(type(default), (type(default),))
+    kinds = (int,) if name in WHOLE else kinds
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-        raise ConfigError(f"{model}: options.{name} must be {' or '.join(k.__name__ for k in kinds)}", "see docs/api_models.md")
+        raise ConfigError(f"{model}: options.{name} must be {' or '.join(k.__name__ for k in kinds)}", DOCS)
     if isinstance(value, (int, float)) and value < 0:
-        raise ConfigError(f"{model}: options.{name} is negative", "see docs/api_models.md")
-    return tuple(value) if isinstance(default, tuple) else value
+        raise ConfigError(f"{model}: options.{name} is negative", DOCS)
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _check_url(model: str, options: Options) -> None:
     parts = urlsplit(options.base_url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigError(f"{model}: options.base_url is no http or https address", "base_url: http://127.0.0.1:8000/v1")
+        raise ConfigError(
+            f"{model}: options.base_url is no http or https address", "base_url: http://127.0.0.1:8000/v1"
+        )
     if parts.username or parts.password or parts.query or parts.fragment:
-        raise ConfigError(f"{model}: options.base_url holds more than an address", f"{NO_KEYS}; for others use options.query")
+        raise ConfigError(
+            f"{model}: options.base_url holds more than an address", f"{NO_KEYS}; for others use options.query"
+        )
     secret = [name for name in options.query if name.lower() in ("key", "api_key", "api-key", "apikey", "token")]
     if secret:
         raise ConfigError(f"{model}: options.query has {secret[0]!r}", NO_KEYS)

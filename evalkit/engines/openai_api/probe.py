@@ -7,7 +7,9 @@ would score chance without a word.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 from evalkit.engines.openai_api.client import Client
 from evalkit.engines.openai_api.faults import Rejected
@@ -24,7 +26,9 @@ LONG = 24
 """Repetitions of the text that show whether long prompts are cut."""
 SAME = 0.1
 """Most difference, in nats, between values of one token; batching in half precision stays below."""
-HINT = "run gen configs (`run.py list datasets '*gen*'`), or serve the model so that it gives them; see docs/api_models.md"
+HINT = (
+    "run gen configs (`run.py list datasets '*gen*'`), or serve the model so that it gives them; see docs/api_models.md"
+)
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ async def _probe(client: Client, spec: ModelSpec, options: Options, style: str, 
         raise Rejected("different texts get the same log-probability")
     for scored in others:
         _causal(plain, scored)
-    for one, other in zip(others, others[1:], strict=False):
+    for one, other in pairwise(others):
         _aligned(one, other)
     _same(plain, await ask(TEXT, temperature=0.5, top_p=0.5, seed=7), "sampling parameters")
     await _whole(ask, plain)
@@ -111,7 +115,7 @@ def _causal(one: Scored, other: Scored) -> None:
 
 
 def _aligned(one: Scored, other: Scored) -> None:
-    """At the first place where two prompts differ, the distribution is still the same: it is that in front of the token.
+    """At the first place where two prompts differ the distribution is the same: it is that in front of the token.
 
     llama-cpp-python's server shows that behind the token for models without BOS.
     """
@@ -133,10 +137,10 @@ def _same(one: Scored, other: Scored, what: str) -> None:
             raise Rejected(f"the log-probability of a prompt changes with {what}")
 
 
-async def _whole(ask: object, plain: Scored) -> None:
+async def _whole(ask: Callable[[str], Awaitable[Scored]], plain: Scored) -> None:
     """A long prompt has all its tokens; one that the server says is too long was at least not cut."""
     try:
-        scored = await ask(" ".join([TEXT] * LONG))  # type: ignore[operator]
+        scored = await ask(" ".join([TEXT] * LONG))
     except Rejected as error:
         if error.too_long:
             return

@@ -36,7 +36,7 @@ class Secret:
 
 
 def read_secret(options: Options, model: str) -> Secret:
-    """The key of the environment; ModelError, with the variable's name, when it is not set or no header can carry it."""
+    """The key of the environment; ModelError, with the variable's name, when it is not set or fits no header."""
     if not options.api_key_env:
         return Secret()
     value = os.environ.get(options.api_key_env, "").strip()
