@@ -18,6 +18,7 @@ import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -71,10 +72,20 @@ def transformers_serve(model: Path, port: int, log: Path) -> contextlib.Abstract
     return process_at(command, port, log, "/health")
 
 
+def llama_python() -> str:
+    """A Python that has llama-cpp-python's server: `EVALKIT_LLAMA_PYTHON`, or this one; empty without any.
+
+    It is built from source where its index has no wheel, so it is no requirement of the tests.
+    """
+    named = os.environ.get("EVALKIT_LLAMA_PYTHON", "")
+    return named or (sys.executable if find_spec("llama_cpp") else "")
+
+
 def llama_server(gguf: Path, port: int, log: Path, *more: object) -> contextlib.AbstractContextManager[str]:
-    """llama-cpp-python's server, with logits of all prompt tokens."""
-    command = [sys.executable, "-m", "llama_cpp.server", "--model", gguf, "--host", "127.0.0.1", "--port", port]
-    return process_at([*command, "--logits_all", "true", "--n_ctx", 4096, "--type_k", 0, "--type_v", 0, "--verbose", "false", *more], port, log)
+    """llama-cpp-python's server, with logits of all prompt tokens and a cache in float32."""
+    command = [llama_python(), "-m", "llama_cpp.server", "--model", gguf, "--host", "127.0.0.1", "--port", port]
+    exact = ["--logits_all", "true", "--n_ctx", 4096, "--type_k", 0, "--type_v", 0, "--verbose", "false"]
+    return process_at([*command, *exact, *more], port, log)
 
 
 def write_gguf(checkpoint: Path, target: Path, bos: bool = True) -> Path:
@@ -166,6 +177,7 @@ class Stub:
         self.delivered: Counter[str] = Counter()
         self.faults: Counter[str] = Counter()
         self.busy = self.most_busy = 0
+        self.closed = False
         self._lock = threading.Lock()
         self._server = ThreadingHTTPServer(("127.0.0.1", port), self._handler())
         self._server.daemon_threads = True
@@ -180,6 +192,8 @@ class Stub:
         return f"http://127.0.0.1:{self.port}/v1"
 
     def close(self) -> None:
+        """Like a process that is killed: connections that are open answer nothing more."""
+        self.closed = True
         self._server.shutdown()
         self._server.server_close()
 
@@ -189,7 +203,7 @@ class Stub:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def _handler(stub) -> type[BaseHTTPRequestHandler]:  # noqa: N805 the handler has a self of its own
+    def _handler(stub) -> type[BaseHTTPRequestHandler]:
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
@@ -223,6 +237,8 @@ class Stub:
                         stub.faults[fault] += 1
                     return self.fail(fault, body, given)
                 time.sleep(stub.delay)
+                if stub.closed:
+                    return self.fail("drop", body, given)
                 value = stub.twist(stub.value(body), body)
                 with stub._lock:
                     stub.delivered[prompt_of(body)] += 1

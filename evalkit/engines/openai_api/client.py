@@ -137,8 +137,8 @@ class Client:
         status = response.status_code
         if status < 300 and body is not None and body.get("stream"):
             events = read_events(response.text)
-            if events is None:
-                raise Again("the stream of the response ended early")
+            if not events:
+                raise Again("the stream of the response ended before its first event")
             return {"events": events}
         hide = self._secret.hide if status >= 300 else self._secret.hide_long
         return read_body(status, hide(response.text), response.headers, self._options.api_key_env)

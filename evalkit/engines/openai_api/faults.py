@@ -106,13 +106,15 @@ def _said(value: Any, text: str) -> str:
     return " ".join(text.split())[:SAID_LENGTH]
 
 
-def read_events(text: str) -> list[dict[str, Any]] | None:
-    """The JSON objects of a stream of server-sent events; None when it was cut short."""
-    lines = [line.removeprefix("data:").strip() for line in text.splitlines() if line.startswith("data:")]
-    if not lines or lines[-1] != "[DONE]":
-        return None
-    try:
-        events = [json.loads(line) for line in lines[:-1]]
-    except ValueError:
-        return None
-    return events if all(isinstance(event, dict) for event in events) else None
+def read_events(text: str) -> list[dict[str, Any]]:
+    """The whole JSON objects of a stream of server-sent events, up to where it broke off."""
+    events: list[dict[str, Any]] = []
+    for line in text.splitlines():
+        found = line.removeprefix("data:").strip() if line.startswith("data:") else ""
+        try:
+            event = json.loads(found) if found and found != "[DONE]" else None
+        except ValueError:
+            break
+        if isinstance(event, dict):
+            events.append(event)
+    return events
