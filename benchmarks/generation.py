@@ -38,7 +38,7 @@ from evalkit.types import GenSettings, Reply, Request
 
 MAX_OUT, SHORTEST, LONGEST = 400, 20, 400
 MEDIAN_LENGTH, SPREAD = 90.0, 0.7
-VOCABULARY, HIDDEN, LAYERS, HEADS, INNER = 92_544, 512, 8, 8, 1376
+VOCABULARY, HIDDEN, LAYERS, HEADS = 92_544, 512, 8, 8
 PLAIN_ROWS, SLOTS, TOKENS = 8, (8, 16), 1 << 15
 BOS = 1
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
@@ -79,7 +79,7 @@ def schedule(count: int, seed: int) -> list[int]:
 
 
 def make_model(seed: int, threads: int) -> Any:
-    """The random Llama."""
+    """The random Llama, which is that of `scoring.py`."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     from evalkit.engines.hf.tiny import fill_random
@@ -88,14 +88,14 @@ def make_model(seed: int, threads: int) -> Any:
     config = LlamaConfig(
         vocab_size=VOCABULARY,
         hidden_size=HIDDEN,
-        intermediate_size=INNER,
+        intermediate_size=4 * HIDDEN,
         num_hidden_layers=LAYERS,
         num_attention_heads=HEADS,
         num_key_value_heads=HEADS,
         max_position_embeddings=32768,
     )
     model: Any = LlamaForCausalLM(config)
-    fill_random(model, seed, 0.04)
+    fill_random(model, seed, 0.05)
     return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
 
 

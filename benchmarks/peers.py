@@ -124,8 +124,8 @@ def own_run(folder: Path, threads: int) -> Callable[[Sequence[Any]], tuple[float
             for key, (context, option) in zip(keys, texts, strict=True)
         ]
         began = time.perf_counter()
-        found = {reply.key: reply.nll for reply in engine.run(asked)}
-        return time.perf_counter() - began, [float(found[key] or 0.0) for key in keys]
+        found = {reply.key: reply.nll for reply in engine.run(asked) if reply.nll is not None}
+        return time.perf_counter() - began, [found[key] for key in keys]
 
     return run
 

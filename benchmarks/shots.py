@@ -3,7 +3,7 @@
     python benchmarks/shots.py --data-root ROOT --tokenizer FOLDER [--plot FILE.png] [--runs 3]
 
 CMMLU with 0, 1, 2 and 5 exemplars, one subject by ppl; GSM8K with 0, 4, 8 and 20 exemplars of its train
-split, 48 questions by generation of exactly 32 tokens. The model is the random Llama of `scoring.py`. Unique
+split, 32 questions by generation of exactly 4 tokens, so that prompts decide the time. The model is the random Llama of `scoring.py`. Unique
 tokens are those of the prompts' trie, and for GSM8K also those that are generated.
 """
 
@@ -39,7 +39,7 @@ from evalkit.types import GenSettings, ModelSpec, Reply, Request
 
 CMMLU, GSM8K = "cmmlu_ppl_041cbf", "gsm8k_gen_17d0dc"
 CMMLU_SHOTS, GSM8K_SHOTS = (0, 1, 2, 5), (0, 4, 8, 20)
-ROWS, SLOTS, NEW = 32, 16, 32
+ROWS, SLOTS, NEW = 32, 16, 4
 
 
 @dataclass(frozen=True)
