@@ -3,8 +3,9 @@
     python benchmarks/shots.py --data-root ROOT --tokenizer FOLDER [--plot FILE.png] [--runs 3]
 
 CMMLU with 0, 1, 2 and 5 exemplars, one subject by ppl; GSM8K with 0, 4, 8 and 20 exemplars of its train
-split, 32 questions by generation of exactly 4 tokens, so that prompts decide the time. The model is the random Llama of `scoring.py`. Unique
-tokens are those of the prompts' trie, and for GSM8K also those that are generated.
+split, 32 questions by generation of exactly 4 tokens, so that prompts decide the time. The model is the
+random Llama of `scoring.py`. Unique tokens are those of the prompts' trie, and for GSM8K also those that are
+generated.
 """
 
 from __future__ import annotations
