@@ -6,6 +6,7 @@ import ast
 import contextlib
 import os
 import random
+import signal
 import sys
 import traceback
 from typing import Any
@@ -21,6 +22,7 @@ def run(wire: Wire, output: int) -> None:
 
     An answer is ["ok", null] or ["raise", built-in exception, text, traceback].
     """
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell's background job starts ignores it
     os.dup2(output, 1)
     os.dup2(output, 2)
     os.close(output)
