@@ -16,8 +16,10 @@ from evalkit.types import Job
 
 TRIES = 2
 """A job that fails is tried once more, in a fresh worker where it killed its own."""
-LEAST_SPLIT = 32
-"""Jobs of fewer samples are not split for balance: each part runs the shared prefix anew."""
+LEAST_SPLIT = 8
+"""Parts that are split off for balance have so many samples: each runs the shared prefix anew."""
+LEAST_LOAD = 32
+"""Samples for which it is worth to load the model once more."""
 FUTILE = 8
 """So many failures without a single success in between: the fault lies with the model, not with samples."""
 ALL_ALIKE = ("ModelError", "ConfigError", "DataError")
@@ -52,7 +54,7 @@ class Dispatch:
 
     def useful_workers(self) -> int:
         """How many workers the waiting jobs can keep busy."""
-        return sum(max(1, (job.stop - job.start) // LEAST_SPLIT) for job in self._queue)
+        return sum(max(1, (job.stop - job.start) // LEAST_LOAD) for job in self._queue)
 
     def cost(self) -> float:
         """Of all that waits."""
