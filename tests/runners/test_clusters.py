@@ -80,7 +80,8 @@ def test_a_slurm_worker_is_cancelled_or_requeued(tmp_path: Path, how: str) -> No
     more = ("--runner", "slurm", "--partition", "all", "--max-num-workers", 3)
     folder = on_cluster(tmp_path, "slurm_here.sh", 20, f"{how} {last}", *more)
     check_equal_to_local(tmp_path, folder)
-    assert len(writers(folder)) == (3 if "requeue" in how else 4)
+    # A requeued element goes on as itself; a cancelled one's jobs go to new ones, as many as have work left.
+    assert len(writers(folder)) in ((3,) if "requeue" in how else (4, 5, 6))
 
 
 @needs_slurm
