@@ -29,12 +29,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 
 from evalkit.api import load_benchmark
-from evalkit.engines.hf.generate import Endings, Writer, generate
-from evalkit.engines.hf.sampling import RowPlan
-from evalkit.engines.hf.stream import prefix_length, stream, stream_fits
+from evalkit.core.records import GenSettings, Reply, Request
+from evalkit.engines.hf.generate.plain import Endings, Writer, generate
+from evalkit.engines.hf.generate.sampling import RowPlan
+from evalkit.engines.hf.generate.stream import prefix_length, stream, stream_fits
 from evalkit.engines.hf.tokens import Encoded
 from evalkit.engines.tokenizer import TextTokenizer, load_tokenizer
-from evalkit.types import GenSettings, Reply, Request
 
 MAX_OUT, SHORTEST, LONGEST = 400, 20, 400
 MEDIAN_LENGTH, SPREAD = 90.0, 0.7

@@ -20,9 +20,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from evalkit.api import BenchmarkHandle, load_benchmark
-from evalkit.errors import DataError
-from evalkit.extract.boxed import boxed_answer
-from evalkit.metrics.equivalence import LONGEST
+from evalkit.core.errors import DataError
+from evalkit.scoring.extract.boxed import boxed_answer
+from evalkit.scoring.metrics.equivalence import LONGEST
 
 CONFIG = "math_0shot_gen_393424"
 TOTAL_SECONDS, PAIR_SECONDS = 60.0, 1.0

@@ -93,8 +93,8 @@ def write_model(folder: Path, tokenizer: str) -> None:
     """The random model and InternLM2's tokenizer as a tokenizer.json, for both to load."""
     from scoring import parser_of_model
 
-    from evalkit.engines.hf.pieces import load_internlm_tokenizer
-    from evalkit.types import ModelSpec
+    from evalkit.core.records import ModelSpec
+    from evalkit.engines.hf.internlm.tokenizer import load_internlm_tokenizer
 
     make, arguments = parser_of_model()
     make(arguments).save_pretrained(folder)
@@ -110,8 +110,8 @@ def own_run(folder: Path, threads: int) -> Callable[[Sequence[Any]], tuple[float
     """evalkit's engine on the same folder."""
     import torch
 
+    from evalkit.core.records import ModelSpec, Request
     from evalkit.engines.hf.engine import HFEngine
-    from evalkit.types import ModelSpec, Request
 
     torch.set_num_threads(threads)
     engine = HFEngine(ModelSpec("m", str(folder), "base", dtype="float32", max_seq_len=8192))

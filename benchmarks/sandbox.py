@@ -51,9 +51,9 @@ def human_eval_rows() -> Rows:
 
 def ours(pairs: Sequence[tuple[dict[str, Any], str]], workers: int) -> list[str]:
     """Results of completions by evalkit's sandbox."""
-    from evalkit.metrics import Case, Tools, make_metric
+    from evalkit.core.records import NamedCall
     from evalkit.sandbox import run_programs
-    from evalkit.types import NamedCall
+    from evalkit.scoring.metrics import Case, Tools, make_metric
 
     metric = make_metric(NamedCall("pass_at_k", {}))
     cases = [Case(row["task_id"], 0, text, None, row, {}) for row, text in pairs]
@@ -77,7 +77,7 @@ def references(data_root: str) -> dict[str, list[Item]]:
     """Reference solutions by set: HumanEval, and with a data root MBPP, as its protocol runs it and with imports."""
     sets = {"HumanEval": [(row, row["canonical_solution"]) for row in human_eval_rows().values()]}
     if data_root:
-        from evalkit.data import Wanted, load_rows, open_root
+        from evalkit.data.sources import Wanted, load_rows, open_root
 
         splits = ("prompt", "train", "validation", "test")
         root = open_root(data_root)
@@ -97,8 +97,8 @@ def mbpp_problem(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def mbpp_results(pairs: Sequence[Item], workers: int) -> list[str]:
     """Results of MBPP programs by evalkit's sandbox, assertions and program apart as its metric has them."""
-    from evalkit.metrics import Program
     from evalkit.sandbox import run_programs
+    from evalkit.scoring.metrics import Program
 
     asserts = [problem["test"].partition("\ndef check")[0] for problem, _ in pairs]
     programs = [Program(f"{code}\n", TIMEOUT, tests=t) for (_, code), t in zip(pairs, asserts, strict=True)]
@@ -226,8 +226,8 @@ def resident(pids: Iterable[int]) -> int:
 
 def endurance(count: int, workers: int) -> int:
     """Many programs in a row under a watch; 1 when something grows, is lost or stays."""
-    from evalkit.metrics import Program
     from evalkit.sandbox import run_programs, survey
+    from evalkit.scoring.metrics import Program
 
     dice = random.Random(0)
     survey()

@@ -32,15 +32,15 @@ from rows import option_texts
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from evalkit.api import load_benchmark
-from evalkit.engines.hf.check import try_tree
+from evalkit.core.records import ModelSpec, Request
 from evalkit.engines.hf.memory import choose_budget
-from evalkit.engines.hf.score import score, token_losses
+from evalkit.engines.hf.score.pass_width import tree_limits
+from evalkit.engines.hf.score.plain import score, token_losses
+from evalkit.engines.hf.score.self_check import try_tree
+from evalkit.engines.hf.score.tree import TreeLimits, group_by_ids, make_trie, score_tree
 from evalkit.engines.hf.tiny import fill_random
 from evalkit.engines.hf.tokens import Encoded
-from evalkit.engines.hf.tree import TreeLimits, group_by_ids, make_trie, score_tree
-from evalkit.engines.hf.width import tree_limits
 from evalkit.engines.tokenizer import load_tokenizer
-from evalkit.types import ModelSpec, Request
 
 BOS, VOCAB, NAIVE_ROWS, CLOSE = 1, 92_544, 8, 1e-4
 Losses = dict[str, float]

@@ -20,9 +20,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from evalkit.plan import RunOptions, make_plan
-from evalkit.runners.debug import DebugRunner
-from evalkit.score import Options
+from evalkit.execution.debug import DebugRunner
+from evalkit.plan.planning import RunOptions, make_plan
+from evalkit.scoring.score import Options
 from evalkit.session import choose_store, infer, score_run
 
 SUBSETS = ("abstract_algebra", "anatomy", "astronomy", "college_biology")

@@ -27,16 +27,16 @@ from generation import TOKENS, Tokens
 from scoring import BOS, parser_of_model
 
 from evalkit.api import load_benchmark
-from evalkit.engines.hf.check import try_tree
-from evalkit.engines.hf.generate import Endings
+from evalkit.core.records import GenSettings, ModelSpec, Reply, Request
+from evalkit.core.sequences import unique_length
+from evalkit.engines.hf.generate.plain import Endings
+from evalkit.engines.hf.generate.stream import stream
 from evalkit.engines.hf.memory import choose_budget
-from evalkit.engines.hf.stream import stream
+from evalkit.engines.hf.score.pass_width import tree_limits
+from evalkit.engines.hf.score.self_check import try_tree
+from evalkit.engines.hf.score.tree import score_tree
 from evalkit.engines.hf.tokens import Encoded
-from evalkit.engines.hf.tree import score_tree
-from evalkit.engines.hf.width import tree_limits
 from evalkit.engines.tokenizer import load_tokenizer
-from evalkit.sharing import unique_length
-from evalkit.types import GenSettings, ModelSpec, Reply, Request
 
 CMMLU, GSM8K = "cmmlu_ppl_041cbf", "gsm8k_gen_17d0dc"
 CMMLU_SHOTS, GSM8K_SHOTS = (0, 1, 2, 5), (0, 4, 8, 20)

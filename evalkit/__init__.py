@@ -7,10 +7,11 @@ scores = evalkit.evaluate(models=["tiny_base"], datasets=["gsm8k"], data_root="d
 
 from typing import TYPE_CHECKING, Any
 
+from evalkit.core.version import __version__
+
 if TYPE_CHECKING:
     from evalkit.api import BenchmarkHandle, evaluate, load_benchmark
 
-__version__ = "0.1.0"
 __all__ = ["BenchmarkHandle", "__version__", "evaluate", "load_benchmark"]
 
 

@@ -7,20 +7,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evalkit.builders import TextTokenizer
-from evalkit.configs.benchmark import load_benchmark_config, select
-from evalkit.configs.library import open_library
+from evalkit.configs.benchmark import select
+from evalkit.configs.catalog import open_library
 from evalkit.configs.merge import parse_override
 from evalkit.configs.resolve import resolve_datasets
-from evalkit.data import open_root
-from evalkit.errors import ConfigError, DataError
-from evalkit.extract import extract
-from evalkit.metrics import Case, make_metric
-from evalkit.plan import RunOptions, default_data_root, make_plan
-from evalkit.rowfiles import DataRoot
-from evalkit.score import NEEDS_CODE, UNSAFE, Options, fill_calls, judge
-from evalkit.task import Cut, Task
-from evalkit.types import Benchmark, Kind, Sample
+from evalkit.core.errors import ConfigError, DataError
+from evalkit.core.records import Benchmark, Kind, Sample
+from evalkit.data.files import DataRoot
+from evalkit.data.sources import open_root
+from evalkit.plan.check import load_benchmark_config
+from evalkit.plan.planning import RunOptions, default_data_root, make_plan
+from evalkit.plan.task import Cut, Task
+from evalkit.prompts.builders import TextTokenizer
+from evalkit.scoring.extract import extract
+from evalkit.scoring.metrics import Case, make_metric
+from evalkit.scoring.score import NEEDS_CODE, UNSAFE, Options, fill_calls, judge
 
 if TYPE_CHECKING:
     import pandas
@@ -209,9 +210,9 @@ def evaluate(
     """
     import pandas
 
-    from evalkit.runners.base import Limits
-    from evalkit.runners.debug import DebugRunner
-    from evalkit.runners.local import LocalRunner
+    from evalkit.execution.debug import DebugRunner
+    from evalkit.execution.local import LocalRunner
+    from evalkit.execution.runner import Limits
     from evalkit.session import choose_store, infer, score_run
 
     root = str(data_root) if data_root is not None else default_data_root()

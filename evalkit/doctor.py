@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from evalkit.data import open_root
-from evalkit.errors import DataError
-from evalkit.hub import ENDPOINT, reachable
-from evalkit.runners.devices import cuda_devices
+from evalkit.core.errors import DataError
+from evalkit.data.hub import ENDPOINT, reachable
+from evalkit.data.sources import open_root
+from evalkit.execution.devices import cuda_devices
 from evalkit.sandbox import SandboxError, survey
 
 NEEDED = ("torch", "transformers", "tokenizers", "datasets", "pyarrow", "jinja2", "ruamel.yaml", "click", "tabulate")

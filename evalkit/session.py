@@ -7,25 +7,26 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from evalkit import aggregate
-from evalkit.configs.library import Library, open_library
-from evalkit.digest import plain
-from evalkit.environment import environment
-from evalkit.errors import EvalkitError
-from evalkit.manifest import Pair, RunPlan, from_manifest, to_manifest
-from evalkit.notes import notes_of, score_notes, unsafe_notes
-from evalkit.plan import Planned, make_jobs, open_jobs
-from evalkit.progress import ProgressLog
+from evalkit.configs.catalog import Library, open_library
+from evalkit.core.digest import plain
+from evalkit.core.errors import EvalkitError
+from evalkit.core.records import Job, Score
+from evalkit.execution.pending import open_jobs
+from evalkit.execution.progress import ProgressLog
+from evalkit.execution.recorded import RecordedRunner
+from evalkit.execution.runner import JobFailure, Outcome, Progress, Runner
+from evalkit.plan.manifest import Pair, RunPlan, from_manifest, to_manifest
+from evalkit.plan.planning import Planned, make_jobs
+from evalkit.plan.task import Task
 from evalkit.report.heatmap import draw, grids_of
+from evalkit.report.notes import notes_of, score_notes, unsafe_notes
 from evalkit.report.summary import Summarizer, load_summarizer, reference_columns
+from evalkit.report.table import Table, make_table, pick_rows, without_subsets
 from evalkit.report.tables import as_csv, as_markdown, as_text
-from evalkit.runners.base import JobFailure, Outcome, Progress, Runner
-from evalkit.runners.recorded import RecordedRunner
-from evalkit.score import NEEDS_CODE, Options, SubsetResult, score_subset
-from evalkit.store import COMPLETE, INCOMPLETE, RunStore, create_run, find_unfinished, open_run
-from evalkit.table import Table, make_table, pick_rows, without_subsets
-from evalkit.task import Task
-from evalkit.types import Job, Score
+from evalkit.results.environment import environment
+from evalkit.results.store import COMPLETE, INCOMPLETE, RunStore, create_run, find_unfinished, open_run
+from evalkit.scoring import aggregate
+from evalkit.scoring.score import NEEDS_CODE, Options, SubsetResult, score_subset
 
 Watch = Callable[[str, Sequence[Job]], Progress]
 """Given a title and the jobs, returns what is told of their progress."""
@@ -208,7 +209,7 @@ def refuse_incomplete(finished: Finished) -> EvalkitError | None:
     """The error that a run with gaps ends in; None when it is complete."""
     if finished.complete:
         return None
-    from evalkit.errors import RunFailed
+    from evalkit.core.errors import RunFailed
 
     if needs_code(finished):
         return RunFailed("generated programs were not run", "give --allow-code to score the code benchmarks")

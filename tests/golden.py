@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.api import BenchmarkHandle
-from evalkit.types import Sample
+from evalkit.core.records import Sample
 
 
 def golden_lines(shared: Path, config: str) -> list[dict[str, Any]]:

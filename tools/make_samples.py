@@ -1,6 +1,6 @@
 """Writes the haystack of the sample data: essays of varied English prose, always the same ones.
 
-    python tools/make_samples.py            # writes evalkit/samples/opencompass/NeedleBench/…
+    python tools/make_samples.py            # writes evalkit/builtin/samples/opencompass/NeedleBench/…
 
 The sentences come from a small grammar with a seeded generator of its own, so that the text is
 identical on every Python version. Nothing in it is taken from anywhere.
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
-TARGET = Path(__file__).resolve().parents[1] / "evalkit/samples/opencompass/NeedleBench/PaulGrahamEssays.jsonl"
+TARGET = Path(__file__).resolve().parents[1] / "evalkit/builtin/samples/opencompass/NeedleBench/PaulGrahamEssays.jsonl"
 ESSAYS = 40
 PARAGRAPHS = (3, 5)
 SENTENCES = (4, 6)

@@ -20,7 +20,7 @@ from tools.embedded.corpus import sample
 from tools.embedded.items import write_items
 from tools.embedded.tokens import train_tokenizer
 
-TARGET = Path(__file__).resolve().parents[1] / "evalkit/embedded"
+TARGET = Path(__file__).resolve().parents[1] / "evalkit/builtin/embedded"
 TOKENIZER_TEXTS = 18_000
 
 

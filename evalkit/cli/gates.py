@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from evalkit.cli.reporting import report
-from evalkit.errors import EXIT_OK, ConfigError, RunFailed
+from evalkit.core.errors import EXIT_OK, ConfigError, RunFailed
 
 if TYPE_CHECKING:
     from evalkit.report.gate import Band, Check
-    from evalkit.report.stored import StoredRun
+    from evalkit.results.scored import StoredRun
 
 
 @click.command()
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 def regress(ctx: click.Context, run: str, **options: Any) -> None:
     """Hold the scores of RUN (default: the newest) against a table; exit code 1 when a row is off or missing."""
     from evalkit.report.gate import Band
-    from evalkit.report.stored import open_scored
-    from evalkit.store import open_run
+    from evalkit.results.scored import open_scored
+    from evalkit.results.store import open_run
 
     stored = open_scored(open_run(run, Path(options["work_dir"])))
     models = _chosen_models(stored, options["models"])
@@ -50,7 +50,7 @@ def regress(ctx: click.Context, run: str, **options: Any) -> None:
 
 
 def _chosen_models(stored: StoredRun, names: tuple[str, ...]) -> list[str]:
-    from evalkit.configs.library import unknown
+    from evalkit.configs.catalog import unknown
 
     bad = [n for n in names if n not in stored.plan.models]
     if bad:
@@ -59,7 +59,7 @@ def _chosen_models(stored: StoredRun, names: tuple[str, ...]) -> list[str]:
 
 
 def _checks(stored: StoredRun, models: list[str], band: Band, options: dict[str, Any]) -> list[Check]:
-    from evalkit.configs.library import open_library
+    from evalkit.configs.catalog import open_library
     from evalkit.report.gate import check_run, choose_rows, columns_for
     from evalkit.report.reference import find_reference, read_table
 
@@ -73,7 +73,7 @@ def _update(stored: StoredRun, models: list[str], band: Band, options: dict[str,
     """Write the scores into the table; RunFailed when one of them is not whole."""
     from evalkit.report.gate import headlines, primary_scores
     from evalkit.report.reference import Reference, as_csv, column_of, read_table, updated
-    from evalkit.store import write_file
+    from evalkit.results.store import write_file
 
     file, column = Path(options["reference"]), options["reference_column"]
     if options["rows"] or (column and len(models) > 1):
@@ -96,7 +96,7 @@ def _update(stored: StoredRun, models: list[str], band: Band, options: dict[str,
 
 def _write_junit(file: Path, checks: list[Check], name: str) -> None:
     from evalkit.report.gate import as_junit
-    from evalkit.store import write_file
+    from evalkit.results.store import write_file
 
     write_file(file, as_junit(checks, f"evalkit regress {name}"))
 
@@ -135,11 +135,11 @@ def compare(run_a: str, run_b: str, models: tuple[str, ...], flips: int, work_di
 
     The two may be one run, with --models for two models of it.
     """
-    from evalkit.digest import plain
+    from evalkit.core.digest import plain
     from evalkit.report.compare import as_markdown
     from evalkit.report.compare import compare as compared
-    from evalkit.report.stored import open_scored
-    from evalkit.store import open_run
+    from evalkit.results.scored import open_scored
+    from evalkit.results.store import open_run
 
     a, b = (open_scored(open_run(run, Path(work_dir))) for run in (run_a, run_b))
     found = compared(a, b, models)

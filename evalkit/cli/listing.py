@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from evalkit.errors import EvalkitError
+from evalkit.core.errors import EvalkitError
 
 WHAT = ("datasets", "models", "runs", "summarizers")
 
@@ -22,7 +22,7 @@ WHAT = ("datasets", "models", "runs", "summarizers")
 @click.option("--json", "as_json", is_flag=True, help="One JSON list.")
 def list_(what: str | None, pattern: str, config_dirs: tuple[str, ...], work_dir: str, as_json: bool) -> None:
     """List datasets, models, runs or summarizers, by glob."""
-    from evalkit.configs.library import open_library
+    from evalkit.configs.catalog import open_library
 
     library = open_library(config_dirs)
     makers: Mapping[str, Any] = {
@@ -121,7 +121,7 @@ def run_rows(parent: Path, pattern: str) -> list[dict[str, Any]]:
     """Facts of every run, oldest first."""
     from fnmatch import fnmatchcase
 
-    from evalkit.store import list_runs
+    from evalkit.results.store import list_runs
 
     rows = []
     for store in list_runs(parent):
@@ -146,7 +146,7 @@ def run_rows(parent: Path, pattern: str) -> list[dict[str, Any]]:
 
 
 def _matching(files: Mapping[str, Any], pattern: str) -> dict[str, Any]:
-    from evalkit.configs.library import expand
+    from evalkit.configs.catalog import expand
 
     glob = pattern if any(c in pattern for c in "*?[") else f"{pattern}*"
     return {name: files[name] for name in expand(glob, files)}

@@ -9,17 +9,17 @@ from typing import Any, NoReturn
 
 import click
 
-import evalkit
 from evalkit.cli import gates, listing, showing, status, tools
 from evalkit.cli.options import ManyGroup, data_options, model_options, summary_options
 from evalkit.cli.reporting import report
-from evalkit.errors import EXIT_FAILED, EXIT_INTERRUPTED, EvalkitError
+from evalkit.core.errors import EXIT_FAILED, EXIT_INTERRUPTED, EvalkitError
+from evalkit.core.version import __version__
 
 EPILOG = "`run.py list datasets`, `list models` and `show NAME` tell what there is; docs/ has the rest."
 
 
 @click.group(cls=ManyGroup, invoke_without_command=True, epilog=EPILOG, context_settings={"max_content_width": 110})
-@click.version_option(evalkit.__version__, prog_name="evalkit")
+@click.version_option(__version__, prog_name="evalkit")
 @click.option("--models", multiple=True, metavar="NAME…", help="Model configs: names or globs; recorded:PATH.")
 @click.option(
     "--datasets", multiple=True, metavar="NAME…", help="Benchmarks: names, globs, families; NAME:SUBSET,… for a part."

@@ -95,8 +95,8 @@ def summary_options(command: F) -> F:
 
 def check_summarizer(name: str | None, column: str, config_dirs: Sequence[str]) -> None:
     """ConfigError for a summarizer or column that does not exist, before anything is run."""
-    from evalkit.configs.library import open_library
-    from evalkit.errors import ConfigError
+    from evalkit.configs.catalog import open_library
+    from evalkit.core.errors import ConfigError
     from evalkit.report.summary import load_summarizer
 
     if name:

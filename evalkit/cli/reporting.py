@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from evalkit.errors import EvalkitError
+from evalkit.core.errors import EvalkitError
 
 if TYPE_CHECKING:
-    from evalkit.manifest import RunPlan
-    from evalkit.score import Options
+    from evalkit.plan.manifest import RunPlan
+    from evalkit.scoring.score import Options
 
 
 def report(error: EvalkitError) -> int:
@@ -28,7 +28,7 @@ def report(error: EvalkitError) -> int:
 
 def warn_unsafe(plan: RunPlan, scoring: Options) -> None:
     """Say on standard error, whatever else is quiet, that programs run without a sandbox."""
-    from evalkit.notes import unsafe_notes
+    from evalkit.report.notes import unsafe_notes
 
     for note in unsafe_notes(plan, scoring.unconfined()):
         click.secho(note, err=True, fg="red", bold=True)

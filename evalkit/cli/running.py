@@ -13,19 +13,19 @@ import click
 
 from evalkit.cli.options import check_summarizer
 from evalkit.cli.reporting import report, warn_unsafe
+from evalkit.core.errors import EXIT_FAILED, EXIT_OK
+from evalkit.core.records import Job
 from evalkit.engines.openai_api.options import ENGINE as API
-from evalkit.errors import EXIT_FAILED, EXIT_OK
-from evalkit.plan import Planned, RunOptions, make_plan
-from evalkit.runners.base import Limits, Outcome, Progress, Runner
-from evalkit.runners.debug import DebugRunner
-from evalkit.runners.local import LocalRunner
-from evalkit.score import Options
+from evalkit.execution.debug import DebugRunner
+from evalkit.execution.local import LocalRunner
+from evalkit.execution.runner import Limits, Outcome, Progress, Runner
+from evalkit.plan.planning import Planned, RunOptions, make_plan
+from evalkit.results.store import RunStore
+from evalkit.scoring.score import Options
 from evalkit.session import choose_store, infer, refuse_incomplete, score_run, to_json
-from evalkit.store import RunStore
-from evalkit.types import Job
 
 if TYPE_CHECKING:
-    from evalkit.forecast import Forecast
+    from evalkit.plan.forecast import Forecast
 
 MODEL_KEYS = (
     "engine", "dtype", "gpus", "attn_implementation", "peft_path", "trust_remote_code", "system_prompt", "max_seq_len",
@@ -110,7 +110,7 @@ def _infer(planned: Planned, store: RunStore, options: Mapping[str, Any], say: A
     if options["mode"] == "score":
         return Outcome()
     if any(spec.engine == API for spec in planned.plan.models.values()):
-        from evalkit.forecast import spending
+        from evalkit.plan.forecast import spending
 
         for line in spending(planned):
             say(line)
@@ -125,11 +125,11 @@ def _runner(options: Mapping[str, Any]) -> Runner:
     if options["debug"]:
         return DebugRunner()
     if options["runner"] == "ray":
-        from evalkit.runners.ray import RayRunner
+        from evalkit.execution.ray import RayRunner
 
         return RayRunner(limits, options["ray_address"])
     if options["runner"] == "slurm":
-        from evalkit.runners.slurm import SlurmOptions, SlurmRunner
+        from evalkit.execution.slurm import SlurmOptions, SlurmRunner
 
         return SlurmRunner(limits, SlurmOptions(options["partition"], options["qos"], options["time_limit"]))
     return LocalRunner(limits)
@@ -179,7 +179,7 @@ class Bars:
 
 def dry_run(planned: Planned, calibrate: bool, as_json: bool) -> int:
     """What would be asked of which model, and with `calibrate` how long it takes."""
-    from evalkit.forecast import calibrated, forecast
+    from evalkit.plan.forecast import calibrated, forecast
 
     found = forecast(planned)
     found = list(calibrated(planned, found)) if calibrate else found
@@ -200,7 +200,7 @@ def _forecast_table(found: Sequence[Forecast], calibrated: bool) -> str:
     """The forecast as text."""
     from tabulate import tabulate
 
-    from evalkit.forecast import duration
+    from evalkit.plan.forecast import duration
 
     rows = []
     for f in found:

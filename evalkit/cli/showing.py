@@ -11,7 +11,7 @@ import click
 
 from evalkit.cli.options import check_summarizer, data_options, summary_options
 from evalkit.cli.reporting import report, warn_unsafe
-from evalkit.errors import EXIT_OK
+from evalkit.core.errors import EXIT_OK
 
 FOLD = 400
 """Longest exemplar part that is shown unfolded."""
@@ -150,10 +150,10 @@ def score(
     as_json: bool,
 ) -> None:
     """Score a run again from its stored replies; no model is loaded."""
-    from evalkit.manifest import from_manifest
-    from evalkit.score import Options
+    from evalkit.plan.manifest import from_manifest
+    from evalkit.results.store import open_run
+    from evalkit.scoring.score import Options
     from evalkit.session import refuse_incomplete, score_run, to_json
-    from evalkit.store import open_run
 
     check_summarizer(summarizer, reference_column, config_dirs)
     store = open_run(run, Path(work_dir))

@@ -16,7 +16,7 @@ import click
 @click.option("--json", "as_json", is_flag=True, help="The standing as JSON.")
 def status(run: str, work_dir: str, as_json: bool) -> None:
     """Tell what of RUN (default: the newest) is done, running and failed, and how long it still takes."""
-    from evalkit.store import open_run
+    from evalkit.results.store import open_run
 
     found = standing(open_run(run, Path(work_dir)))
     click.echo(json.dumps(found, ensure_ascii=False) if as_json else _for_eyes(found))
@@ -24,7 +24,7 @@ def status(run: str, work_dir: str, as_json: bool) -> None:
 
 def standing(store: Any) -> dict[str, Any]:
     """What is known of a run: its state, its parts, what failed, the seconds that are left."""
-    from evalkit.store import COMPLETE
+    from evalkit.results.store import COMPLETE
 
     manifest, progress = store.manifest(), store.progress()
     at_work = store.is_locked()
@@ -47,7 +47,7 @@ def standing(store: Any) -> dict[str, Any]:
 def _for_eyes(found: dict[str, Any]) -> str:
     from tabulate import tabulate
 
-    from evalkit.forecast import duration
+    from evalkit.plan.forecast import duration
 
     lines = [f"{found['run']}: {found['state']}"]
     if found["seconds_left"] is not None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from evalkit.errors import EXIT_FAILED, EXIT_OK
+from evalkit.core.errors import EXIT_FAILED, EXIT_OK
 
 
 @click.command("make-tiny")
@@ -29,7 +29,7 @@ def make_tiny(directory: Path, seed: int, chat: bool) -> None:
 @click.option("--config-dir", "config_dirs", multiple=True, metavar="DIR", help="Your own configs.")
 def fetch(names: tuple[str, ...], data_root: str, config_dirs: tuple[str, ...]) -> None:
     """Bring the data and exemplars of benchmarks into the data root."""
-    from evalkit.fetch import fetch_benchmarks
+    from evalkit.data.fetch import fetch_benchmarks
 
     for line in fetch_benchmarks(names, Path(data_root), config_dirs):
         click.echo(line)

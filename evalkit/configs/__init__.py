@@ -1,0 +1,1 @@
+"""YAML: names, inheritance, schema, records."""

@@ -8,28 +8,38 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from evalkit import template
-from evalkit.calls import parse_calls
 from evalkit.configs import schema
-from evalkit.configs.check import check_benchmark
-from evalkit.configs.library import Library, expand, unknown
+from evalkit.configs.catalog import Library, expand, unknown
 from evalkit.configs.merge import Override, load_merged
 from evalkit.configs.yamlfile import Document
-from evalkit.digest import digest
-from evalkit.errors import ConfigError
-from evalkit.types import Benchmark, DataSpec, GenSpec, Group, Member, NamedCall, ShotSpec, Template, TurnTemplate
+from evalkit.core import template
+from evalkit.core.calls import parse_calls
+from evalkit.core.digest import digest
+from evalkit.core.errors import ConfigError
+from evalkit.core.records import (
+    Benchmark,
+    DataSpec,
+    GenSpec,
+    Group,
+    Member,
+    NamedCall,
+    ShotSpec,
+    Template,
+    TurnTemplate,
+)
 
 COSMETIC = ("description", "notes", "defaults", "row", "family")
 """Keys that decide neither a prompt nor a score."""
 
 
-def load_benchmark_config(file: Path, library: Library, overrides: Sequence[Override] = ()) -> Benchmark:
-    """Read, merge, check and build one dataset config."""
+def read_benchmark(file: Path, library: Library, overrides: Sequence[Override] = ()) -> tuple[Benchmark, Document]:
+    """Read, merge and build one dataset config; with the document, which knows the line of every key.
+
+    Keys and shapes are checked here; names and templates by `plan/check.py`.
+    """
     document = load_merged(file, library, "dataset_configs", overrides)
     schema.check(document, schema.BENCHMARK)
-    benchmark = build(document)
-    check_benchmark(benchmark, document)
-    return benchmark
+    return build(document), document
 
 
 def build(document: Document) -> Benchmark:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evalkit.configs.library import Library, Shelf
+from evalkit.configs.catalog import Library, Shelf
 from evalkit.configs.yamlfile import Document, KeyPath, Place, load_yaml, parse_yaml
-from evalkit.errors import ConfigError
+from evalkit.core.errors import ConfigError
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.configs import schema
-from evalkit.configs.library import Library
+from evalkit.configs.catalog import Library
 from evalkit.configs.merge import Override, load_merged, merged
 from evalkit.configs.yamlfile import Document
-from evalkit.errors import ConfigError
-from evalkit.rowfiles import package_path
-from evalkit.thinking import Reasoning
-from evalkit.types import Kind, ModelSpec
+from evalkit.core.errors import ConfigError
+from evalkit.core.packages import package_path
+from evalkit.core.reasoning import Reasoning
+from evalkit.core.records import Kind, ModelSpec
 
 TABLE_ONLY = ("size", "context", "licence")
 """Keys that are read by `list` alone."""

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from evalkit.configs.library import Library, expand, is_glob, only_file, unknown
+from evalkit.configs.catalog import Library, expand, is_glob, only_file, unknown
 from evalkit.configs.yamlfile import load_yaml
-from evalkit.errors import ConfigError
-from evalkit.types import Kind
+from evalkit.core.errors import ConfigError
+from evalkit.core.records import Kind
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from evalkit.configs.yamlfile import Document, KeyPath
-from evalkit.errors import ConfigError
-from evalkit.registry import did_you_mean
+from evalkit.core.errors import ConfigError
+from evalkit.core.registry import did_you_mean
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from evalkit.errors import ConfigError
+from evalkit.core.errors import ConfigError
 
 KeyPath = tuple[str, ...]
 INT = re.compile(r"-?(0|[1-9][0-9]*)")

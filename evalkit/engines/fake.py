@@ -11,9 +11,9 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from evalkit.digest import digest
-from evalkit.errors import ModelError
-from evalkit.types import ModelSpec, Reply, Request
+from evalkit.core.digest import digest
+from evalkit.core.errors import ModelError
+from evalkit.core.records import ModelSpec, Reply, Request
 
 CRASH_CODE = 9
 

@@ -8,10 +8,10 @@ from importlib.util import find_spec
 from types import MappingProxyType
 from typing import Any
 
+from evalkit.core.errors import ConfigError, ModelError
+from evalkit.core.records import ModelSpec
+from evalkit.core.registry import did_you_mean
 from evalkit.engines.openai_api import options as api
-from evalkit.errors import ConfigError, ModelError
-from evalkit.registry import did_you_mean
-from evalkit.types import ModelSpec
 
 PERFORMANCE_FIELDS = ("gpus", "device", "batch_tokens")
 """Fields of every ModelSpec that decide how fast replies come, by design never which."""

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from evalkit.builders import TextTokenizer as BuilderTokenizer
-from evalkit.digest import file_sha256
-from evalkit.errors import DataError
+from evalkit.core.digest import file_sha256
+from evalkit.core.errors import DataError
+from evalkit.prompts.builders import TextTokenizer as BuilderTokenizer
 
 HINT = "give a checkpoint directory, a tokenizer.json, or a SentencePiece tokenizer.model"
 
@@ -104,7 +104,7 @@ def load_tokenizer(path: str) -> TextTokenizer:
     if pieces.is_file() and pieces.suffix == ".model":
         return _load_pieces(pieces)
     if place.is_dir():
-        from evalkit.engines.hf.text import load_auto
+        from evalkit.engines.hf.load.text_tokenizer import load_auto
 
         return load_auto(place)
     raise DataError(f"{path} is not a tokenizer file", HINT)

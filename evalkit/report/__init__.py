@@ -1,0 +1,1 @@
+"""Tables, reference values, comparisons and pictures."""

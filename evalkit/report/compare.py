@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evalkit import stats
-from evalkit.aggregate import headline_parts, weights_of
-from evalkit.errors import ConfigError
-from evalkit.metrics.base import VALUE
+from evalkit.core import stats
+from evalkit.core.errors import ConfigError
+from evalkit.core.records import Benchmark, Score, Verdict
 from evalkit.report.gate import headlines
-from evalkit.report.stored import StoredRun
-from evalkit.types import Benchmark, Score, Verdict
+from evalkit.results.scored import StoredRun
+from evalkit.scoring.aggregate import headline_parts, weights_of
+from evalkit.scoring.metrics.base import VALUE
 
 MCNEMAR, NORMAL = "McNemar, exact", "normal"
 SAME = 0.01

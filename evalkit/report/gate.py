@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
-from evalkit import stats
-from evalkit.configs.library import expand
-from evalkit.errors import ConfigError
-from evalkit.registry import did_you_mean
+from evalkit.configs.catalog import expand
+from evalkit.core import stats
+from evalkit.core.errors import ConfigError
+from evalkit.core.records import Score
+from evalkit.core.registry import did_you_mean
 from evalkit.report.reference import Entry, Reference, as_number, column_of, named_column, same_row
-from evalkit.types import Score
 
 DEFAULT_TOLERANCE = 1.0
 """Points; about two samples of the smallest published benchmarks (HumanEval has 164)."""

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from evalkit import stats
-from evalkit.types import Benchmark, Score
+from evalkit.core import stats
+from evalkit.core.records import Benchmark, Score
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

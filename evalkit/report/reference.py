@@ -14,10 +14,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from evalkit.configs.library import Library, builtin_folder
-from evalkit.errors import ConfigError
-from evalkit.registry import did_you_mean
-from evalkit.types import Score
+from evalkit.configs.catalog import Library, builtin_folder
+from evalkit.core.errors import ConfigError
+from evalkit.core.records import Score
+from evalkit.core.registry import did_you_mean
 
 ENGINES = ("hf", "turbomind", "lmdeploy", "vllm", "recorded")
 """Words in front or at the end of a model's name that say what ran it."""

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from evalkit.configs import schema
-from evalkit.configs.library import Library, only_file, unknown
+from evalkit.configs.catalog import Library, only_file, unknown
 from evalkit.configs.merge import load_merged
-from evalkit.errors import ConfigError
+from evalkit.core.errors import ConfigError
 from evalkit.report.reference import as_number, column_of, named_column, read_table
-from evalkit.table import ABSENT, Line, Table
+from evalkit.report.table import ABSENT, Line, Table
 
 
 @dataclass(frozen=True)

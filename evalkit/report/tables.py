@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Sequence
 
-from evalkit.table import HEAD, Line, Table, cell, foot
+from evalkit.report.table import HEAD, Line, Table, cell, foot
 
 
 def _texts(line: Line, decimals: int) -> list[str]:

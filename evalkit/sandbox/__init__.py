@@ -1,8 +1,8 @@
 """Runs untrusted programs: confined, within limits, judged from outside. docs/sandbox.md explains how."""
 
 from evalkit.sandbox.backend import Backend, SandboxError
+from evalkit.sandbox.interpreter import CellResult, Session
 from evalkit.sandbox.pool import choose, run_program, run_programs, survey
-from evalkit.sandbox.session import CellResult, Session
 
 __all__ = [
     "Backend", "CellResult", "SandboxError", "Session", "choose", "run_program", "run_programs", "survey",

@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from evalkit.errors import EvalkitError
+from evalkit.core.errors import EvalkitError
 from evalkit.sandbox.guest import confine
 from evalkit.sandbox.guest.folder import FOLDER_BYTES
 

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import lru_cache
 
-from evalkit.metrics import Outcome, Program
 from evalkit.sandbox.backend import Backend, SandboxError, candidates
+from evalkit.sandbox.records import Outcome, Program
 from evalkit.sandbox.worker import TESTS_ENDED, Worker, WorkerLost
 
 ATTEMPTS = 3

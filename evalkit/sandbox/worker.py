@@ -16,12 +16,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from typing import IO, Any
 
-from evalkit.metrics import Outcome, Program
-from evalkit.metrics.base import failure_of
 from evalkit.sandbox.backend import Backend, SandboxError, start
 from evalkit.sandbox.guest.folder import FOLDER_BYTES, wipe
 from evalkit.sandbox.guest.server import LIBRARIES
 from evalkit.sandbox.guest.watch import BUSY_FACTOR, BUSY_SECONDS, HUNG_UP
+from evalkit.sandbox.records import Outcome, Program, failure_of
 
 START_SECONDS = 60.0
 END_SECONDS = 5.0

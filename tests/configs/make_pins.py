@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from evalkit.configs.benchmark import load_benchmark_config
-from evalkit.configs.library import open_library
+from evalkit.configs.catalog import open_library
+from evalkit.plan.check import load_benchmark_config
 
 HEAD = "# name, first 12 digits of the hash; see test_configs.py\n"
 

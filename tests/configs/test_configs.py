@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from evalkit.configs.benchmark import from_resolved, load_benchmark_config, select
-from evalkit.configs.library import Library, open_library
+from evalkit.configs.benchmark import from_resolved, select
+from evalkit.configs.catalog import Library, open_library
 from evalkit.configs.merge import Override, merged, parse_override
 from evalkit.configs.resolve import resolve_datasets
-from evalkit.errors import ConfigError
-from evalkit.types import Benchmark, Member
+from evalkit.core.errors import ConfigError
+from evalkit.core.records import Benchmark, Member
+from evalkit.plan.check import load_benchmark_config
 
 PINS = Path(__file__).with_name("hashes.txt")
 

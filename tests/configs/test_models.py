@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from evalkit.configs.library import Library, open_library
+from evalkit.configs.catalog import Library, open_library
 from evalkit.configs.model import load_model_config, model_from
-from evalkit.digest import plain
-from evalkit.engines.create import ENGINES
-from evalkit.engines.locate import check_trust
+from evalkit.core.digest import plain
+from evalkit.core.errors import ModelError
+from evalkit.core.records import ModelSpec, Turn
+from evalkit.engines.catalog import ENGINES
+from evalkit.engines.checkpoint import check_trust
 from evalkit.engines.options import check_options
-from evalkit.errors import ModelError
 from evalkit.report.summary import column_of
-from evalkit.types import ModelSpec, Turn
 from tests import helpers
 
 LIBRARY = Library()

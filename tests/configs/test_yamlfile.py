@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from evalkit.configs.yamlfile import parse_yaml
-from evalkit.errors import ConfigError
+from evalkit.core.errors import ConfigError
 
 FILE = Path("x.yaml")
 

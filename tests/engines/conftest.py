@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from evalkit.types import ModelSpec, Request
+from evalkit.core.records import ModelSpec, Request
 
 
 @pytest.fixture

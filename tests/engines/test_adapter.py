@@ -11,11 +11,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from evalkit.engines.hf.adapter import split_adapter
-from evalkit.engines.hf.internlm import split_qkv
-from evalkit.engines.hf.load import load
-from evalkit.errors import ModelError
-from evalkit.types import ModelSpec
+from evalkit.core.errors import ModelError
+from evalkit.core.records import ModelSpec
+from evalkit.engines.hf.internlm.model import split_qkv
+from evalkit.engines.hf.load.adapter import split_adapter
+from evalkit.engines.hf.load.load import load
 from tests.engines.internlm_layout import Layout, random_weights, reference_logits
 
 Write = Callable[..., tuple[Path, dict[str, torch.Tensor]]]

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from evalkit.engines.create import create_engine
-from evalkit.errors import ConfigError, ModelError
-from evalkit.types import GenSettings, ModelSpec, Reply, Request, Turn
+from evalkit.core.errors import ConfigError, ModelError
+from evalkit.core.records import GenSettings, ModelSpec, Reply, Request, Turn
+from evalkit.engines.catalog import create_engine
 from tests import helpers
 from tests.engines.servers import Stub, best, free_port, logprob, output_of
 

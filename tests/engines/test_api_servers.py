@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from evalkit.engines.create import create_engine
+from evalkit.core.records import GenSettings, ModelSpec, Request
+from evalkit.engines.catalog import create_engine
 from evalkit.engines.hf.tiny import make_tiny
-from evalkit.types import GenSettings, ModelSpec, Request
 from tests import helpers
 from tests.engines.servers import free_port, llama_python, llama_server, transformers_serve, write_gguf
 from tests.engines.test_api import ask, run, write_model

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from evalkit.digest import file_sha256
-from evalkit.engines.create import create_engine
+from evalkit.core.digest import file_sha256
+from evalkit.core.errors import ConfigError, ModelError
+from evalkit.core.records import GenSettings, ModelSpec, Request, Turn
+from evalkit.engines.catalog import create_engine
 from evalkit.engines.fake import CRASH_CODE
-from evalkit.errors import ConfigError, ModelError
-from evalkit.types import GenSettings, ModelSpec, Request, Turn
 
 
 def fake(**options: Any) -> Any:
@@ -67,7 +67,7 @@ def test_fake_fails_on_demand() -> None:
 
 def test_fake_crash_ends_the_process_after_earlier_replies() -> None:
     code = (
-        "from evalkit.engines.create import create_engine\nfrom evalkit.types import *\n"
+        "from evalkit.engines.catalog import create_engine\nfrom evalkit.core.records import *\n"
         "e = create_engine(ModelSpec('f', 'a', 'base', engine='fake', options={'crash_on': 'boom'}))\n"
         "rs = [Request(t, 's', 'ppl', text=t) for t in ('ok', 'boom', 'late')]\n"
         "for r in e.run(rs): print(r.key, flush=True)\n"

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, PhiConfig, PhiForCausalLM
 
-from evalkit.engines.hf.head import MOST_ROWS, quick_head
+from evalkit.engines.hf.generate.cpu_lm_head import MOST_ROWS, quick_head
 from tests.engines.models import OLD, SIZES
 
 

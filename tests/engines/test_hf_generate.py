@@ -12,10 +12,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from evalkit.engines.hf.sampling import draw
+from evalkit.core.errors import ModelError
+from evalkit.core.records import GenSettings, ModelSpec, Reply, Request, Turn
+from evalkit.engines.hf.generate.sampling import draw
 from evalkit.engines.hf.tokens import Encoder
-from evalkit.errors import ModelError
-from evalkit.types import GenSettings, ModelSpec, Reply, Request, Turn
 
 PROMPTS = (
     "The answer",
@@ -264,7 +264,7 @@ def test_replies_come_as_soon_as_their_rows_end(tiny_model: Path, engine_for: An
 
 
 def test_a_model_that_reads_its_padding_is_found_out(tiny_model: Path, engine_for: Any) -> None:
-    from evalkit.engines.hf.probe import pads_well
+    from evalkit.engines.hf.load.probe import pads_well
 
     model = engine_for(tiny_model)._model
     assert pads_well(model, 0)

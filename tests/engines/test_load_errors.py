@@ -14,9 +14,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from evalkit.engines.hf.load import load
-from evalkit.errors import ModelError
-from evalkit.types import ModelSpec
+from evalkit.core.errors import ModelError
+from evalkit.core.records import ModelSpec
+from evalkit.engines.hf.load.load import load
 
 Copy = Callable[[Path], Path]
 
@@ -172,8 +172,8 @@ def test_adapter_without_peft(tiny_model: Path, tmp_path: Path) -> None:
 def test_hub_unreachable(tmp_path: Path) -> None:
     """In a process of its own, since the hub library reads its settings when it is imported."""
     code = (
-        "from evalkit.engines.hf.load import load\nfrom evalkit.errors import ModelError\n"
-        "from evalkit.types import ModelSpec\n"
+        "from evalkit.engines.hf.load.load import load\nfrom evalkit.core.errors import ModelError\n"
+        "from evalkit.core.records import ModelSpec\n"
         "try:\n    load(ModelSpec('m', 'some-org/some-model', 'base', device='cpu'))\n"
         "except ModelError as error:\n    print(error.message, '|', error.hint)\n"
     )

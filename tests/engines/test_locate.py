@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from evalkit.engines.locate import check_checkpoint, detect_kind, fingerprint, local_dir
-from evalkit.errors import ModelError
-from evalkit.types import ModelSpec
+from evalkit.core.errors import ModelError
+from evalkit.core.records import ModelSpec
+from evalkit.engines.checkpoint import check_checkpoint, detect_kind, fingerprint, local_dir
 
 Copy = Callable[[Path], Path]
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -146,7 +146,7 @@ def test_check_accepts_a_good_and_refuses_a_broken_checkpoint(tiny_model: Path, 
 def test_light_modules_import_neither_torch_nor_transformers() -> None:
     code = (
         "import sys\n"
-        "import evalkit.engines, evalkit.engines.locate, evalkit.engines.tokenizer, evalkit.engines.create\n"
+        "import evalkit.engines, evalkit.engines.checkpoint, evalkit.engines.tokenizer, evalkit.engines.catalog\n"
         "import evalkit.engines.fake\n"
         "print([m for m in ('torch', 'transformers', 'huggingface_hub') if m in sys.modules])"
     )

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from evalkit.engines.hf.faults import explain
+from evalkit.core.records import GenSettings, ModelSpec, Request
+from evalkit.engines.hf.load.faults import explain
 from evalkit.engines.hf.memory import is_oom
-from evalkit.types import GenSettings, ModelSpec, Request
 
 CPU_TEXT = "[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory: you tried to allocate"
 SHORTAGES: list[Callable[[], Exception]] = [

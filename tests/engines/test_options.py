@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
+from evalkit.core.errors import ConfigError, ModelError
+from evalkit.core.records import GenSettings, ModelSpec, Reply, Request, Turn
 from evalkit.engines.hf.tokens import render_chat
-from evalkit.errors import ConfigError, ModelError
-from evalkit.plan import RunOptions, make_plan
-from evalkit.types import GenSettings, ModelSpec, Reply, Request, Turn
+from evalkit.plan import planning
+from evalkit.plan.planning import RunOptions, make_plan
 from tests import helpers
 
 Ask = Callable[..., Request]
@@ -159,8 +160,8 @@ def test_several_gpus_spread_one_model(tiny_model: Path, monkeypatch: pytest.Mon
     """What is asked of transformers, since there is no GPU here; and that too few GPUs are an error."""
     import torch
 
-    from evalkit.engines.hf.device import pick_device
-    from evalkit.engines.hf.load import _arguments
+    from evalkit.engines.hf.load.device import pick_device
+    from evalkit.engines.hf.load.load import _arguments
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
@@ -175,8 +176,8 @@ def test_a_model_that_is_spread_scores_the_same(tiny_model: Path, tmp_path: Path
     """The dispatch that several GPUs take, here between memory and disk."""
     import torch
 
-    from evalkit.engines.hf.load import load_model
-    from evalkit.engines.hf.score import token_losses
+    from evalkit.engines.hf.load.load import load_model
+    from evalkit.engines.hf.score.plain import token_losses
 
     places = {"model.layers.1": "disk"} | dict.fromkeys(
         ("model.embed_tokens", "model.layers.0", "model.norm", "model.rotary_emb", "lm_head"), "cpu"
@@ -198,10 +199,8 @@ def remote(folder: Path) -> Path:
 
 
 def test_remote_code_is_refused_before_anything_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from evalkit import plan
-
     touched: list[str] = []
-    monkeypatch.setattr(plan, "fetch_checkpoint", lambda path, revision="": touched.append(path))
+    monkeypatch.setattr(planning, "fetch_checkpoint", lambda path, revision="": touched.append(path))
     named = {"models": ("far",), "config_dirs": (str(remote(tmp_path)),)}
     with pytest.raises(ModelError, match="far runs code that comes with the checkpoint") as caught:
         make_plan(options(**named))

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from evalkit.engines.create import create_engine
-from evalkit.engines.outside import fault
-from evalkit.errors import ConfigError, ModelError
-from evalkit.types import GenSettings, ModelSpec, Reply, Request, Turn
+from evalkit.core.errors import ConfigError, ModelError
+from evalkit.core.records import GenSettings, ModelSpec, Reply, Request, Turn
+from evalkit.engines.catalog import create_engine
+from evalkit.engines.external.engine import fault
 from tests.engines.doubles import fake_lmdeploy, fake_vllm
 
 FAKES = {"vllm": fake_vllm, "lmdeploy": fake_lmdeploy}

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from evalkit.core.errors import ConfigError
+from evalkit.core.records import GenSettings, ModelSpec, Reply, Request
 from evalkit.engines.hf.engine import HFEngine
-from evalkit.errors import ConfigError
-from evalkit.types import GenSettings, ModelSpec, Reply, Request
 
 SHOTS = "One day the harbour was full of boats and every boat had a name of its own. " * 4
 REQUESTS = [

@@ -13,13 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from evalkit.engines.hf import stream as stream_module
-from evalkit.engines.hf.generate import Endings, generate
-from evalkit.engines.hf.slots import Slots
-from evalkit.engines.hf.stream import families as split_families
-from evalkit.engines.hf.stream import prefix_length, stream, waves
+from evalkit.core.records import GenSettings, ModelSpec, Reply, Request, Turn
+from evalkit.engines.hf.generate import stream as stream_module
+from evalkit.engines.hf.generate.plain import Endings, generate
+from evalkit.engines.hf.generate.slots import Slots
+from evalkit.engines.hf.generate.stream import families as split_families
+from evalkit.engines.hf.generate.stream import prefix_length, stream, waves
 from evalkit.engines.hf.tokens import Encoded, Encoder
-from evalkit.types import GenSettings, ModelSpec, Reply, Request, Turn
 
 SHOTS = "Question: what is the number?\nAnswer: because the total number is 5\n\n" * 4
 TAILS = ("who", "The answer is", "a b c d e f g h " * 6, "x", "water is long", "1 2 3", "step", "你好", "may", "def f(")
@@ -103,7 +103,7 @@ def test_one_prompt_is_the_beginning_of_another(llama: Loaded) -> None:
 
 
 def test_long_prompts_are_filled_in_chunks(llama: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("evalkit.engines.hf.slots.CHUNK", 7)
+    monkeypatch.setattr("evalkit.engines.hf.generate.slots.CHUNK", 7)
     assert llama.stream(shared()) == llama.plain(shared())
 
 

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import torch
 
-from evalkit.engines.hf.generate import Endings, generate
-from evalkit.engines.hf.prefix_attention import NAME, Part, UnfitError, attend, mark
-from evalkit.engines.hf.slots import Slots
-from evalkit.engines.hf.stream import length_limit, stream, stream_fits
+from evalkit.core.records import GenSettings, Request
+from evalkit.engines.hf.generate.plain import Endings, generate
+from evalkit.engines.hf.generate.prefix_attention import NAME, Part, UnfitError, attend, mark
+from evalkit.engines.hf.generate.slots import Slots
+from evalkit.engines.hf.generate.stream import length_limit, stream, stream_fits
 from evalkit.engines.hf.tokens import Encoded
-from evalkit.types import GenSettings, Request
 from tests.engines.models import GROUPED, OLD, SIZES, build
 
 SIZED = {**GROUPED, "head_dim": 16}

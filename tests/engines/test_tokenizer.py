@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from evalkit.core.errors import DataError
 from evalkit.engines.tokenizer import CharTokenizer, load_tokenizer
-from evalkit.errors import DataError
 
 SAMPLES = ("Hello world", " leading", "\n\n  indented", "你好，世界", "tail \n", "😀", "")
 

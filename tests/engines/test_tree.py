@@ -12,14 +12,14 @@ import pytest
 import torch
 import transformers
 
-from evalkit.engines.hf import check
-from evalkit.engines.hf.check import choose_path, try_tree
-from evalkit.engines.hf.score import score
+from evalkit.core.errors import ConfigError, ModelError
+from evalkit.core.records import Reply, Request
+from evalkit.engines.hf.score import self_check as check
+from evalkit.engines.hf.score.pass_width import pays, tree_limits
+from evalkit.engines.hf.score.plain import score
+from evalkit.engines.hf.score.self_check import choose_path, try_tree
+from evalkit.engines.hf.score.tree import TreeLimits, group_by_ids, make_trie, score_tree
 from evalkit.engines.hf.tokens import Encoded
-from evalkit.engines.hf.tree import TreeLimits, group_by_ids, make_trie, score_tree
-from evalkit.engines.hf.width import pays, tree_limits
-from evalkit.errors import ConfigError, ModelError
-from evalkit.types import Reply, Request
 from tests.engines.models import GROUPED, OLD, SIZES, VOCAB, build
 
 CLOSE = 1e-4

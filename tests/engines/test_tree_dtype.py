@@ -8,9 +8,9 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
 
-from evalkit.engines.hf import check
-from evalkit.engines.hf.check import try_tree
-from evalkit.engines.hf.forward import Attention
+from evalkit.engines.hf.score import self_check as check
+from evalkit.engines.hf.score.forward import Attention
+from evalkit.engines.hf.score.self_check import try_tree
 from evalkit.engines.hf.tiny import fill_random
 
 SIZES: dict[str, Any] = {

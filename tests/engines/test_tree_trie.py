@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evalkit.engines.hf.row import branches, chain
-from evalkit.engines.hf.trie import Ids, Trie, build_trie
+from evalkit.engines.hf.score.row import branches, chain
+from evalkit.engines.hf.score.trie import Ids, Trie, build_trie
 
 IDS = st.lists(st.integers(0, 3), min_size=1, max_size=12).map(tuple)
 SETS = st.lists(IDS, min_size=1, max_size=12, unique=True)

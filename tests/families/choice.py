@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.api import BenchmarkHandle, load_benchmark
-from evalkit.types import Kind
+from evalkit.core.records import Kind
 from tests.vectors import vectors
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.api import BenchmarkHandle
-from evalkit.calls import parse_calls
-from evalkit.extract import extract
+from evalkit.core.calls import parse_calls
+from evalkit.scoring.extract import extract
 from tests.vectors import vectors
 
 

@@ -11,14 +11,15 @@ from typing import Any
 
 import pytest
 
-from evalkit import fetch
-from evalkit.aggregate import scores_of
 from evalkit.api import BenchmarkHandle, load_benchmark
-from evalkit.digest import file_sha256
-from evalkit.errors import ConfigError, DataError
-from evalkit.extract import STEPS, check_steps
-from evalkit.score import SubsetResult
-from evalkit.types import NamedCall
+from evalkit.core.calls import check_steps
+from evalkit.core.digest import file_sha256
+from evalkit.core.errors import ConfigError, DataError
+from evalkit.core.records import NamedCall
+from evalkit.core.registry import STEPS
+from evalkit.data import fetch
+from evalkit.scoring.aggregate import scores_of
+from evalkit.scoring.score import SubsetResult
 from tests.golden import check_golden, golden_lines
 from tests.vectors import vectors
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from evalkit import aggregate
 from evalkit.api import evaluate, load_benchmark
-from evalkit.errors import DataError
-from evalkit.score import SubsetResult
+from evalkit.core.errors import DataError
+from evalkit.scoring import aggregate
+from evalkit.scoring.score import SubsetResult
 from tests.families.choice import (
     check_extract_vectors,
     check_sample_rows,

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from evalkit.api import load_benchmark
-from evalkit.errors import DataError
-from evalkit.types import Kind
+from evalkit.core.errors import DataError
+from evalkit.core.records import Kind
 from tests import helpers
 
 BASE = [

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from evalkit.aggregate import scores_of
 from evalkit.api import load_benchmark
-from evalkit.score import Options, score_subset
-from evalkit.task import requests_of
-from evalkit.types import ModelSpec, Reply
+from evalkit.core.records import ModelSpec, Reply
+from evalkit.plan.task import requests_of
+from evalkit.scoring.aggregate import scores_of
+from evalkit.scoring.score import Options, score_subset
 from tests import helpers
 
 MODEL = ModelSpec("m", "p", "base")

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from evalkit.aggregate import scores_of
 from evalkit.api import BenchmarkHandle, load_benchmark
-from evalkit.errors import ConfigError
-from evalkit.score import SubsetResult
+from evalkit.core.errors import ConfigError
+from evalkit.scoring.aggregate import scores_of
+from evalkit.scoring.score import SubsetResult
 from tests.golden import check_golden, golden_lines
 from tests.vectors import vectors
 

@@ -11,17 +11,17 @@ from typing import Any
 
 import pytest
 
-from evalkit.aggregate import scores_of
 from evalkit.api import load_benchmark
-from evalkit.errors import ConfigError, DataError
-from evalkit.metrics import Case, Tools, Values, make_metric
-from evalkit.metrics.ifeval import formats
-from evalkit.metrics.ifeval.base import CHECKS
-from evalkit.metrics.ifeval.language import detected
-from evalkit.metrics.ifeval.score import follows, variants
-from evalkit.metrics.ifeval.sentences import sentences, words
-from evalkit.score import SubsetResult
-from evalkit.types import NamedCall
+from evalkit.core.errors import ConfigError, DataError
+from evalkit.core.records import NamedCall
+from evalkit.scoring.aggregate import scores_of
+from evalkit.scoring.metrics import Case, Tools, Values, make_metric
+from evalkit.scoring.metrics.ifeval import formats
+from evalkit.scoring.metrics.ifeval.base import CHECKS
+from evalkit.scoring.metrics.ifeval.language import detected
+from evalkit.scoring.metrics.ifeval.score import follows, variants
+from evalkit.scoring.metrics.ifeval.sentences import sentences, words
+from evalkit.scoring.score import SubsetResult
 from tests.golden import check_line, golden_lines
 from tests.vectors import vectors
 

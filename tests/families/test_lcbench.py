@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from evalkit.api import BenchmarkHandle, load_benchmark
-from evalkit.errors import DataError
+from evalkit.core.errors import DataError
 from tests.families.qa_code import wrong_extractions, wrong_scores
 from tests.golden import check_golden, golden_lines
 

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from evalkit.aggregate import scores_of
 from evalkit.api import BenchmarkHandle, load_benchmark
-from evalkit.extract import extract
-from evalkit.extract.boxed import boxed_answer, normalised
-from evalkit.metrics.equivalence import LONGEST, equivalent, stripped
-from evalkit.score import SubsetResult
-from evalkit.types import NamedCall, Sample
+from evalkit.core.records import NamedCall, Sample
+from evalkit.scoring.aggregate import scores_of
+from evalkit.scoring.extract import extract
+from evalkit.scoring.extract.boxed import boxed_answer, normalised
+from evalkit.scoring.metrics.equivalence import LONGEST, equivalent, stripped
+from evalkit.scoring.score import SubsetResult
 from tests.golden import check_line, golden_lines
 from tests.vectors import vectors
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from evalkit.api import BenchmarkHandle, load_benchmark
-from evalkit.data import Wanted, load_rows, open_root
+from evalkit.data.sources import Wanted, load_rows, open_root
 from tests.families.qa_code import wrong_extractions, wrong_scores
 from tests.golden import check_golden, golden_lines
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from evalkit import aggregate
 from evalkit.api import load_benchmark
-from evalkit.score import SubsetResult
+from evalkit.scoring import aggregate
+from evalkit.scoring.score import SubsetResult
 from tests.families.choice import check_extract_vectors, check_sample_rows, check_score_vectors, put, reference_rows
 from tests.golden import check_golden, golden_lines
 

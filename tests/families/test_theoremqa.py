@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from evalkit.api import BenchmarkHandle, load_benchmark
-from evalkit.errors import ConfigError, DataError
-from evalkit.extract import latex
-from evalkit.extract.latex import LatexProcess, evaluated, number
-from evalkit.extract.latex_child import MATHEMATICS, NOTHING, NoValueError, value_of
-from evalkit.extract.theorem import without_units
-from evalkit.metrics.theorem import matches
+from evalkit.core.errors import ConfigError, DataError
+from evalkit.scoring.extract import latex
+from evalkit.scoring.extract.latex import LatexProcess, evaluated, number
+from evalkit.scoring.extract.latex_child import MATHEMATICS, NOTHING, NoValueError, value_of
+from evalkit.scoring.extract.theorem import without_units
+from evalkit.scoring.metrics.theorem import matches
 from tests.golden import check_golden, golden_lines
 from tests.vectors import vectors
 

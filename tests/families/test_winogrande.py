@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from evalkit.api import load_benchmark
-from evalkit.errors import ConfigError
+from evalkit.core.errors import ConfigError
 from tests.families.choice import (
     check_extract_vectors,
     check_sample_rows,

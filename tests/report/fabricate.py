@@ -6,15 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from evalkit.configs.benchmark import load_benchmark_config, select
-from evalkit.configs.library import Library
+from evalkit.configs.benchmark import select
+from evalkit.configs.catalog import Library
 from evalkit.configs.model import model_from
 from evalkit.configs.resolve import resolve_datasets
-from evalkit.manifest import Pair, RunPlan, to_manifest
+from evalkit.core.records import Benchmark, Kind, Score, Verdict
+from evalkit.plan.check import load_benchmark_config
+from evalkit.plan.manifest import Pair, RunPlan, to_manifest
+from evalkit.plan.task import Cut
 from evalkit.report.reference import read_table
-from evalkit.store import COMPLETE, INCOMPLETE, RunStore, create_run
-from evalkit.task import Cut
-from evalkit.types import Benchmark, Kind, Score, Verdict
+from evalkit.results.store import COMPLETE, INCOMPLETE, RunStore, create_run
 from tests import helpers
 
 REFERENCES = helpers.ROOT / "summarizers" / "reference"

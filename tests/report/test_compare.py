@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from evalkit import stats
-from evalkit.errors import ConfigError
+from evalkit.core import stats
+from evalkit.core.errors import ConfigError
+from evalkit.core.records import Benchmark, Score, Verdict
 from evalkit.report.compare import Comparison, as_markdown, compare
-from evalkit.report.stored import open_scored
-from evalkit.store import RunStore
-from evalkit.types import Benchmark, Score, Verdict
+from evalkit.results.scored import open_scored
+from evalkit.results.store import RunStore
 from tests import helpers
 from tests.report import fabricate
 from tests.report.fabricate import right_or_wrong, score

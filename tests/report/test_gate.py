@@ -11,11 +11,11 @@ from xml.etree import ElementTree
 import pytest
 
 import evalkit
-from evalkit.configs.library import Library, open_library
-from evalkit.errors import ConfigError
+from evalkit.configs.catalog import Library, open_library
+from evalkit.core.errors import ConfigError
+from evalkit.core.records import Score
 from evalkit.report.gate import Band, Check, as_junit, check_run, choose_rows, columns_for
 from evalkit.report.reference import Entry, Reference, as_csv, find_reference, read_table, same_row, updated
-from evalkit.types import Score
 from tests import helpers
 from tests.report import fabricate
 from tests.report.fabricate import score

@@ -12,9 +12,9 @@ from xml.etree import ElementTree
 
 import pytest
 
+from evalkit.core.records import Score
 from evalkit.report import heatmap
 from evalkit.report.heatmap import Grid, draw, figure_of, grids_of, length_label
-from evalkit.types import Score
 from tests import helpers
 from tests.report import fabricate
 

@@ -21,8 +21,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from evalkit.metrics import Program
 from evalkit.sandbox import Backend, run_programs
+from evalkit.sandbox.records import Program
 
 ESCAPE_TESTS = "assert f() == 'escaped'"
 SECRET_TESTS = "assert f(3) == 'swordfish-{one}'\nassert f(4) == 'swordfish-{two}'"

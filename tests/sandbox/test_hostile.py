@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from evalkit.metrics import Program
 from evalkit.sandbox import Backend, run_programs
+from evalkit.sandbox.records import Program
 from tests.sandbox import hostile
 from tests.sandbox.backends import backend_or_skip
 

@@ -16,11 +16,12 @@ from typing import Any
 
 import pytest
 
-from evalkit.calls import parse_calls
-from evalkit.extract import extract
-from evalkit.metrics import FAILURES, Case, Judged, Program, Tools, make_metric
+from evalkit.core.calls import parse_calls
+from evalkit.core.records import NamedCall
 from evalkit.sandbox import run_program, run_programs
-from evalkit.types import NamedCall
+from evalkit.sandbox.records import FAILURES, Program
+from evalkit.scoring.extract import extract
+from evalkit.scoring.metrics import Case, Judged, Tools, make_metric
 from tests.sandbox.hostile import below
 from tests.vectors import vectors
 

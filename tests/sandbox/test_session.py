@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from evalkit.sandbox import Session
-from evalkit.sandbox.session import OUTPUT_BYTES
+from evalkit.sandbox.interpreter import OUTPUT_BYTES
 from tests.sandbox.hostile import below
 
 

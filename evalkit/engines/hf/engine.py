@@ -9,20 +9,20 @@ from typing import Any
 import torch
 import transformers
 
-from evalkit.engines.hf.check import asked_path, choose_path, total_noise
-from evalkit.engines.hf.generate import generate, neutral_config
-from evalkit.engines.hf.load import load
+from evalkit.core.errors import ConfigError, ModelError
+from evalkit.core.records import ModelSpec, Reply, Request
+from evalkit.core.registry import did_you_mean
+from evalkit.engines.hf.generate.plain import generate, neutral_config
+from evalkit.engines.hf.generate.stream import stream, stream_fits
+from evalkit.engines.hf.load.load import load
+from evalkit.engines.hf.load.probe import pads_well
+from evalkit.engines.hf.load.tokenizer_bundle import find_endings
 from evalkit.engines.hf.memory import choose_budget, peak_memory
-from evalkit.engines.hf.probe import pads_well
-from evalkit.engines.hf.score import score
-from evalkit.engines.hf.stream import stream, stream_fits
+from evalkit.engines.hf.score.pass_width import pays, tree_limits
+from evalkit.engines.hf.score.plain import score
+from evalkit.engines.hf.score.self_check import asked_path, choose_path, total_noise
+from evalkit.engines.hf.score.tree import score_tree
 from evalkit.engines.hf.tokens import Encoded, Encoder
-from evalkit.engines.hf.tree import score_tree
-from evalkit.engines.hf.width import pays, tree_limits
-from evalkit.engines.hf.words import find_endings
-from evalkit.errors import ConfigError, ModelError
-from evalkit.registry import did_you_mean
-from evalkit.types import ModelSpec, Reply, Request
 
 GENERATION_PATHS = ("auto", "plain", "stream")
 

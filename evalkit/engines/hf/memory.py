@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from evalkit.types import ModelSpec, Reply
+from evalkit.core.records import ModelSpec, Reply
 
 T = TypeVar("T")
 MIN_TOKENS, MAX_TOKENS_CPU, MAX_TOKENS_GPU = 512, 4096, 65536

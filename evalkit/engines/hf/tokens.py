@@ -8,9 +8,9 @@ from typing import Any
 
 from jinja2 import TemplateError
 
-from evalkit.errors import ModelError
-from evalkit.sharing import shared_length
-from evalkit.types import ModelSpec, Reply, Request, Turn
+from evalkit.core.errors import ModelError
+from evalkit.core.records import ModelSpec, Reply, Request, Turn
+from evalkit.core.sequences import shared_length
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ from typing import Any
 
 import httpx2
 
+from evalkit.core.errors import ModelError
 from evalkit.engines.openai_api.faults import Again, NotThere, Rejected, read_body, read_events
 from evalkit.engines.openai_api.limits import Budget, Window
 from evalkit.engines.openai_api.options import Options
 from evalkit.engines.openai_api.secret import Secret
-from evalkit.errors import ModelError
 
 CONNECT_SECONDS = 20.0
 FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from evalkit.core.errors import ModelError
+from evalkit.core.records import GenSettings, ModelSpec, Request, Turn
 from evalkit.engines.openai_api.client import Client
 from evalkit.engines.openai_api.faults import Again, NotThere, Rejected
 from evalkit.engines.openai_api.local import load_local
@@ -12,8 +14,6 @@ from evalkit.engines.openai_api.messages import gen_body, path_of
 from evalkit.engines.openai_api.options import Options, options_of
 from evalkit.engines.openai_api.probe import probe
 from evalkit.engines.openai_api.secret import read_secret
-from evalkit.errors import ModelError
-from evalkit.types import GenSettings, ModelSpec, Request, Turn
 
 HELLO = "Hello"
 LISTED = ("id", "root", "owned_by")

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from evalkit.core.errors import ModelError
+from evalkit.core.records import ModelSpec, Reply, Request
 from evalkit.engines.openai_api.client import Client
 from evalkit.engines.openai_api.endpoint import who
 from evalkit.engines.openai_api.faults import Rejected
@@ -18,8 +20,6 @@ from evalkit.engines.openai_api.options import ENGINE, options_of
 from evalkit.engines.openai_api.probe import probe
 from evalkit.engines.openai_api.scorer import Scorer
 from evalkit.engines.openai_api.secret import read_secret
-from evalkit.errors import ModelError
-from evalkit.types import ModelSpec, Reply, Request
 
 FUTILE = 8
 """So many requests refused in a row, none ever answered: the fault lies with what is sent, not with the samples."""

@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from evalkit.errors import ModelError
+from evalkit.core.errors import ModelError
 
 TOO_LONG = re.compile(
     r"context.{0,3}(length|window|size)|maximum context|too (long|large)|n_ctx|max_model_len"

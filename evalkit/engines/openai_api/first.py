@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from evalkit.core.records import ModelSpec
 from evalkit.engines.openai_api.client import Client
 from evalkit.engines.openai_api.faults import Rejected
 from evalkit.engines.openai_api.messages import COMPLETIONS, finished
 from evalkit.engines.openai_api.options import Options
 from evalkit.engines.openai_api.prompts import check_logprob
-from evalkit.types import ModelSpec
 
 FORCE = 1000.0
 """Added to the token's logit; far beyond any difference of logits."""

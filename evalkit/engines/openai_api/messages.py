@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from evalkit.core.records import GenSettings, ModelSpec, Reply, Request
+from evalkit.core.sequences import first_cut
+from evalkit.engines.external.engine import seed_of
 from evalkit.engines.hf.tokens import with_system
 from evalkit.engines.openai_api.client import Answer
 from evalkit.engines.openai_api.faults import Rejected
 from evalkit.engines.openai_api.options import Options
-from evalkit.engines.outside import seed_of
-from evalkit.stops import first_cut
-from evalkit.types import GenSettings, ModelSpec, Reply, Request
 
 CHAT, COMPLETIONS = "/chat/completions", "/completions"
 

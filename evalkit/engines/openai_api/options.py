@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 from urllib.parse import urlsplit
 
-from evalkit.errors import ConfigError
-from evalkit.registry import did_you_mean
-from evalkit.types import ModelSpec
+from evalkit.core.errors import ConfigError
+from evalkit.core.records import ModelSpec
+from evalkit.core.registry import did_you_mean
 
 ENGINE = "openai_api"
 NO_KEYS = "keys come from the environment: name the variable in options.api_key_env"

@@ -11,13 +11,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
+from evalkit.core.errors import ModelError
+from evalkit.core.records import ModelSpec
 from evalkit.engines.openai_api.client import Client
 from evalkit.engines.openai_api.faults import Rejected
 from evalkit.engines.openai_api.local import LocalTokens
 from evalkit.engines.openai_api.options import Options
 from evalkit.engines.openai_api.prompts import Scored, ask_scored, check_logprob, score_body
-from evalkit.errors import ModelError
-from evalkit.types import ModelSpec
 
 TEXT = "Question: What is the capital of France?\nAnswer: Paris"
 ENDS = (" is old.", " was late, and", ": 42 (forty-two)")

@@ -8,6 +8,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from evalkit.core.records import ModelSpec, Reply, Request
+from evalkit.core.sequences import shared_length
 from evalkit.engines.openai_api.client import Client
 from evalkit.engines.openai_api.faults import Rejected
 from evalkit.engines.openai_api.first import first_loss
@@ -16,8 +18,6 @@ from evalkit.engines.openai_api.local import LocalTokens
 from evalkit.engines.openai_api.options import Options
 from evalkit.engines.openai_api.probe import Layout
 from evalkit.engines.openai_api.prompts import Scored, ask_scored, score_body
-from evalkit.sharing import shared_length
-from evalkit.types import ModelSpec, Reply, Request
 
 UNCLEAR = "\ufffd"
 

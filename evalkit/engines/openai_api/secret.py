@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
+from evalkit.core.errors import ModelError
 from evalkit.engines.openai_api.options import Options
-from evalkit.errors import ModelError
 
 LONG_ENOUGH = 16
 """Shorter keys are placeholders (`EMPTY`) and could be ordinary words of a reply."""

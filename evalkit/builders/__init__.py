@@ -1,6 +1,0 @@
-"""Row builders: rows that are made rather than read. Importing registers all of them."""
-
-from evalkit.builders import needle
-from evalkit.builders.base import BUILDERS, Builder, Material, TextTokenizer
-
-__all__ = ["BUILDERS", "Builder", "Material", "TextTokenizer", "needle"]

@@ -1,0 +1,128 @@
+"""Finds config files by name: the user's folders first, then the built-in ones."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Literal
+
+from evalkit.core.errors import ConfigError
+from evalkit.core.registry import near
+
+Shelf = Literal["dataset_configs", "model_configs", "summarizers"]
+GLOB = re.compile(r"[*?\[]")
+PACKAGE = Path(__file__).resolve().parents[1]
+LOOKS_LIKE_DATASET = re.compile(r"^(mode|data|prompt|metric|subsets|shots)\s*:", re.M)
+LOOKS_LIKE_MODEL = re.compile(r"^(path|engine|kind)\s*:", re.M)
+
+
+def builtin_folder(shelf: Shelf) -> Path:
+    """The shelf shipped with evalkit: inside the package, or beside it in a checkout."""
+    inside = PACKAGE / "builtin" / shelf
+    return inside if inside.is_dir() else PACKAGE.parent / shelf
+
+
+@dataclass(frozen=True)
+class Library:
+    """The folders that names are looked up in; `extra` are the user's, first wins."""
+
+    extra: tuple[Path, ...] = ()
+
+    def files(self, shelf: Shelf) -> dict[str, list[Path]]:
+        """name -> its files on one level of precedence; more than one is an ambiguity.
+
+        Names that begin with `_` are bases and are not listed.
+        """
+        found: dict[str, list[Path]] = {}
+        for folder in (*self.extra, None):
+            level: dict[str, list[Path]] = {}
+            for file in _yaml_files(folder, shelf):
+                if not file.stem.startswith("_"):
+                    level.setdefault(file.stem, []).append(file)
+            for name, files in level.items():
+                found.setdefault(name, files)
+        return dict(sorted(found.items()))
+
+    def families(self) -> dict[str, Path]:
+        """family -> its base file `_<family>.yaml`, which names the defaults."""
+        found: dict[str, Path] = {}
+        for folder in (*self.extra, None):
+            for file in _yaml_files(folder, "dataset_configs"):
+                if file.stem.startswith("_"):
+                    found.setdefault(file.stem[1:], file)
+        return found
+
+    def find_base(self, name: str, child: Path, shelf: Shelf) -> Path | None:
+        """The parent that a config names: beside it, or by name on the shelf, bases included."""
+        stem = name.removesuffix(".yaml")
+        beside = child.parent / f"{stem}.yaml"
+        if beside.is_file() and beside != child:
+            return beside
+        for folder in (*self.extra, None):
+            for file in _yaml_files(folder, shelf):
+                if file.stem == stem and file != child:
+                    return file
+        return None
+
+
+def open_library(config_dirs: Sequence[str | Path] = ()) -> Library:
+    """The library with the folders of `--config-dir` and of EVALKIT_CONFIGS."""
+    named = [*map(str, config_dirs), *filter(None, os.environ.get("EVALKIT_CONFIGS", "").split(os.pathsep))]
+    folders = [Path(name).expanduser() for name in named]
+    for folder in folders:
+        if not folder.is_dir():
+            raise ConfigError(f"the config folder {folder} does not exist", "check --config-dir and EVALKIT_CONFIGS")
+    return Library(tuple(folder.resolve() for folder in folders))
+
+
+def _yaml_files(folder: Path | None, shelf: Shelf) -> list[Path]:
+    if folder is None:
+        return sorted(builtin_folder(shelf).rglob("*.yaml"))
+    if (folder / shelf).is_dir():
+        return sorted((folder / shelf).rglob("*.yaml"))
+    if any((folder / other).is_dir() for other in ("dataset_configs", "model_configs", "summarizers")):
+        return []
+    return [file for file in sorted(folder.rglob("*.yaml")) if _shelf_of(file) == shelf]
+
+
+def _shelf_of(file: Path) -> Shelf:
+    """Where a loose file of a user's folder belongs, told by its keys."""
+    text = file.read_text(encoding="utf-8", errors="replace")
+    if LOOKS_LIKE_MODEL.search(text) and not LOOKS_LIKE_DATASET.search(text):
+        return "model_configs"
+    if re.search(r"^rows\s*:", text, re.M) and not LOOKS_LIKE_DATASET.search(text):
+        return "summarizers"
+    return "dataset_configs"
+
+
+def expand(pattern: str, known: Iterable[str]) -> list[str]:
+    """The names that a glob matches, sorted."""
+    return [name for name in sorted(known) if fnmatchcase(name, pattern)]
+
+
+def is_glob(name: str) -> bool:
+    """Whether a name is a pattern."""
+    return GLOB.search(name) is not None
+
+
+def unknown(what: str, names: Sequence[str], known: Iterable[str]) -> ConfigError:
+    """One error for all unknown names of a command, each with its near matches."""
+    pool = sorted(known)
+    lines = []
+    for name in names:
+        close = near(name, pool)
+        lines.append(f"{name} (did you mean {' or '.join(close)}?)" if close else name)
+    plural = "s" if len(names) > 1 else ""
+    where = {"dataset": "datasets", "summarizer": "summarizers"}.get(what, "models")
+    return ConfigError(f"unknown {what}{plural}: {'; '.join(lines)}", f"`run.py list {where}` shows what exists")
+
+
+def only_file(name: str, files: Sequence[Path]) -> Path:
+    """The one file of a name; two on one level are an error that lists them."""
+    if len(files) > 1:
+        raise ConfigError(f"the name {name!r} is ambiguous: {', '.join(map(str, files))}", "rename one of the files")
+    return files[0]

@@ -1,0 +1,1 @@
+"""What every room may use: records, errors, registries, digests, templates, statistics. Pure."""

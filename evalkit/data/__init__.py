@@ -1,0 +1,1 @@
+"""Rows: the data root, files, installed packages, the hub."""

@@ -1,0 +1,157 @@
+"""Brings rows and exemplars of benchmarks into a data root, in the hub's layout."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from evalkit.configs.benchmark import read_benchmark
+from evalkit.configs.catalog import open_library
+from evalkit.configs.resolve import resolve_datasets
+from evalkit.core import template
+from evalkit.core.digest import file_sha256
+from evalkit.core.errors import DataError
+from evalkit.core.packages import package_path
+from evalkit.core.records import Benchmark, Member
+from evalkit.core.registry import Registry
+from evalkit.data.files import DataRoot, Wanted, local_files
+from evalkit.data.sources import load_rows, wanted
+
+CONVERTERS: Registry[Callable[[str], str]] = Registry("exemplar converter")
+TIMEOUT = 60
+
+
+@CONVERTERS.register("none")
+def as_is(text: str) -> str:
+    """The published file is the exemplar file."""
+    return text
+
+
+@CONVERTERS.register("question_answer_blocks")
+def question_answer_blocks(text: str) -> str:
+    """Chain-of-Thought Hub's prompt file as turns.
+
+    Blocks are parted by a blank line. Of each block the lines down to "Let's think step by step"
+    are the question, to which "Answer:" is added; the rest, with its final newline, the answer.
+    The published prompt uses the first four blocks.
+    """
+    turns = []
+    for block in text.strip().split("\n\n")[:4]:
+        question, mark, answer = block.partition("Let's think step by step\n")
+        turns += [
+            {"role": "user", "content": f"{question}{mark}Answer:"},
+            {"role": "assistant", "content": f"{answer.rstrip()}\n"},
+        ]
+    return "".join(json.dumps(turn, ensure_ascii=False) + "\n" for turn in turns)
+
+
+def fetch_benchmarks(names: Sequence[str], root: Path, config_dirs: Sequence[str] = ()) -> Iterator[str]:
+    """Fetch what is absent; yields a line for each file. DataError, with the place, when one cannot be had."""
+    library = open_library(config_dirs)
+    choices = {c.name: c for kind in ("base", "chat") for c in resolve_datasets(names, kind, library)}  # type: ignore[arg-type]
+    root.mkdir(parents=True, exist_ok=True)
+    for name, choice in choices.items():
+        benchmark = read_benchmark(choice.file, library)[0]
+        yield from _fetch_rows(benchmark, root)
+        yield from _fetch_exemplars(benchmark, root)
+        yield f"{name}: complete in {root}"
+
+
+def _fetch_rows(benchmark: Benchmark, root: Path) -> Iterator[str]:
+    for want in _wants(benchmark):
+        if local_files(want, root):
+            continue
+        packaged = package_path(want.package)
+        if packaged is not None:
+            yield f"{want}: comes with the package {want.package.partition(':')[0]}"
+            continue
+        target = _write_rows(want, load_rows(want, DataRoot(root)), root)
+        yield f"{want}: {target} (sha256 {file_sha256(target)[:16]}…)"
+
+
+def _wants(benchmark: Benchmark) -> list[Wanted]:
+    """Every split that scoring or the few-shot pool reads, each once."""
+    data, shots = benchmark.data, benchmark.shots
+    splits = [data.split] if isinstance(data.split, str) else list(data.split.values())
+    splits += [shots.split] if shots and shots.split else []
+    found: dict[Wanted, None] = {}
+    for member in benchmark.members:
+        for split in splits:
+            found[wanted(data, _fill(data.config, member, split), split, _fill(data.file, member, split))] = None
+    return list(found)
+
+
+def _fill(source: str, member: Member, split: str) -> str:
+    return template.render(source, {**member.variables, "subset": member.name, "split": split}, "data")
+
+
+def _write_rows(want: Wanted, rows: Sequence[Mapping[str, Any]], root: Path) -> Path:
+    if want.file:
+        target = root / want.path / want.file
+        content = rows if not want.key else {want.key: list(rows)}
+        text = "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows)
+        if not want.file.endswith(".jsonl"):
+            text = json.dumps(content, ensure_ascii=False)
+        return _put(target, text)
+    import pyarrow
+    from pyarrow import parquet
+
+    target = root / want.path / want.config / f"{want.split}-00000-of-00001.parquet"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    aside = target.with_suffix(".tmp")
+    parquet.write_table(pyarrow.Table.from_pylist(list(rows)), aside)
+    return aside.replace(target)
+
+
+def _put(target: Path, text: str) -> Path:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    aside = target.with_name(target.name + ".tmp")
+    aside.write_text(text, encoding="utf-8")
+    return aside.replace(target)
+
+
+def _fetch_exemplars(benchmark: Benchmark, root: Path) -> Iterator[str]:
+    """The exemplar files, each from its publication; its digest must be the one that the config declares."""
+    shots = benchmark.shots
+    source = (shots.file or shots.turns or shots.text) if shots else ""
+    if not shots or not source:
+        return
+    place = benchmark.resolved["shots"].get("fetch") or {}
+    for member in benchmark.members:
+        name = _fill(source, member, "")
+        if not (root / name).is_file():
+            url, declared = _fill(place.get("url", ""), member, ""), _fill(shots.sha256, member, "")
+            yield _fetch_exemplar_file(benchmark.name, root / name, url, place.get("convert", "none"), declared)
+
+
+def _fetch_exemplar_file(benchmark: str, target: Path, url: str, convert: str, declared: str) -> str:
+    if not url:
+        raise DataError(f"{benchmark}: no place is known to fetch {target.name} from", f"put the file at {target}")
+    text = CONVERTERS.get(convert)(_download(url))
+    with tempfile.TemporaryDirectory() as folder:
+        aside = Path(folder) / "exemplars"
+        aside.write_text(text, encoding="utf-8")
+        found = file_sha256(aside)
+        if declared and found != declared:
+            raise DataError(
+                f"{benchmark}: the exemplars at {url} are not the published ones (sha256 {found[:16]}…)",
+                f"expected {declared[:16]}…; put the right file at {target}",
+            )
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(aside, target)
+    return f"{target.name}: {target} (sha256 {found[:16]}…, as published)"
+
+
+def _download(url: str) -> str:
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT) as response:
+            return str(response.read().decode("utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"cannot fetch {url}: {error}", "check the network, or put the file in place by hand"
+        ) from error

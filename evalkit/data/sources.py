@@ -1,0 +1,62 @@
+"""Reads rows: from the data root, from an installed package, or from the hub, in that order.
+
+A data root holds copies in the hub's own layout, `<org>/<name>/<config>/<split>-*.parquet`, or
+the publisher's original files. Reading these directly takes milliseconds where
+`datasets.load_dataset` takes 0.2 s a config.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from evalkit.core.errors import DataError
+from evalkit.core.packages import package_path
+from evalkit.core.records import DataSpec, Row
+from evalkit.data.files import DataRoot, Wanted, local_files, missing, read_file
+from evalkit.data.hub import load_from_hub
+
+SAMPLES = Path(__file__).resolve().parents[1] / "builtin" / "samples"
+
+
+def open_root(name: str | Path | None) -> DataRoot:
+    """The data root called `name`; `samples` is the one shipped with evalkit."""
+    if name is None:
+        return DataRoot()
+    folder = SAMPLES if str(name) == "samples" else Path(name).expanduser()
+    if not folder.is_dir():
+        raise DataError(f"the data root {folder} is not a folder", "give --data-root DIR or set EVALKIT_DATA")
+    return DataRoot(folder.resolve())
+
+
+def wanted(spec: DataSpec, config: str, split: str, file: str) -> Wanted:
+    """The filled-in request for one split."""
+    return Wanted(spec.path, config, split, file, spec.key, spec.package, spec.revision)
+
+
+def load_rows(want: Wanted, root: DataRoot) -> list[Row]:
+    """All rows of one split; DataError tells where it was looked for and how to fetch it."""
+    for folder in root.folders():
+        files = local_files(want, folder)
+        if files:
+            return [row for file in files for row in read_file(file, want.key)]
+    packaged = package_path(want.package)
+    if packaged is not None:
+        return read_file(packaged, want.key)
+    if not want.path:
+        raise missing(want, root, "")
+    return load_from_hub(want, root)
+
+
+def read_exemplar_file(name: str, root: DataRoot) -> Path:
+    """Path of an exemplar file below the data root; DataError when it is absent."""
+    for folder in root.folders():
+        if (folder / name).is_file():
+            return folder / name
+    looked = ", ".join(str(f / name) for f in root.folders()) or "no data root is given"
+    raise DataError(f"exemplar file {name} not found ({looked})", "`run.py fetch NAME --data-root DIR` brings it")
+
+
+def cut(rows: Sequence[Row], bounds: tuple[int | None, int | None] | None) -> Sequence[Row]:
+    """The rows of a file that belong to the scored split."""
+    return rows if bounds is None else rows[slice(*bounds)]

@@ -1,0 +1,1 @@
+"""Engines of other packages: vLLM and LMDeploy."""

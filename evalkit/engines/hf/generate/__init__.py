@@ -1,0 +1,1 @@
+"""Generation: padded batches, and continuous batching."""

@@ -1,0 +1,1 @@
+"""InternLM without its remote code."""

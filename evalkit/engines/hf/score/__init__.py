@@ -1,0 +1,1 @@
+"""Log-probabilities: padded batches, and prefix sharing."""

@@ -1,0 +1,1 @@
+"""Outputs made elsewhere, in place of a model."""

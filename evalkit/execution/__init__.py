@@ -1,0 +1,1 @@
+"""Workers, and the runners that start them here, under Ray and under Slurm."""

@@ -1,0 +1,44 @@
+"""The device slots of this machine, found without importing torch."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+
+from evalkit.core.records import ModelSpec
+
+NO_DEVICES = ("fake", "openai_api", "recorded")
+"""Engines that compute nothing here."""
+
+
+def cuda_devices() -> list[str]:
+    """Ids of the CUDA devices that this process may use."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [d for d in visible.split(",") if d.strip() and d.strip() != "-1"]
+    if shutil.which("nvidia-smi") is None:
+        return []
+    try:
+        listed = subprocess.run(
+            ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"], capture_output=True, text=True, timeout=20
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return [line.strip() for line in listed.stdout.splitlines() if line.strip()] if listed.returncode == 0 else []
+
+
+def uses_cuda(spec: ModelSpec, devices: list[str]) -> bool:
+    """Whether a model's workers take CUDA slots."""
+    return bool(devices) and spec.device in ("auto", "cuda") and spec.engine not in NO_DEVICES
+
+
+def worker_environment(devices: list[str] | None, workers: int) -> dict[str, str]:
+    """Variables of a worker: its devices, and its share of the cores where it computes on the CPU."""
+    package_parent = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    path = os.pathsep.join(filter(None, [package_parent, os.environ.get("PYTHONPATH", "")]))
+    values = {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false"}
+    if devices is not None:
+        return {**values, "CUDA_VISIBLE_DEVICES": ",".join(devices)}
+    threads = max(1, (os.cpu_count() or 1) // max(1, workers))
+    return {**values, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads))}

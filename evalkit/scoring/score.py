@@ -1,0 +1,270 @@
+"""From replies to verdicts to scores: extraction, metric, averages. No model, no device."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from evalkit.core import stats, template
+from evalkit.core.reasoning import NONE, UNFINISHED, Reasoning, split_thinking
+from evalkit.core.records import Benchmark, ModelSpec, NamedCall, Reply, Request, Sample, Verdict
+from evalkit.plan.task import Task, requests_of
+from evalkit.sandbox import SandboxError, choose, run_programs
+from evalkit.sandbox.records import FAILURE, FAILURES
+from evalkit.scoring.extract import extract
+from evalkit.scoring.metrics import Case, Judged, Metric, Tools, make_metric
+
+SAME_EVERYWHERE = 8
+"""From this many samples on, equal scores for all labels of all of them are taken for a broken engine."""
+THINKING = "thinking"
+"""Detail of a reasoning model's verdict: whether the reply has thinking in it."""
+NEEDS_CODE = "not run: scoring executes generated programs, give --allow-code"
+
+UNSAFE = (
+    "UNSAFE: generated programs run WITHOUT A SANDBOX, with this user's rights, because none works here and "
+    "--unsafe-code was given"
+)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What scoring may do."""
+
+    allow_code: bool = False
+    workers: int = 0
+    """Programs run at once; 0: one a core."""
+    unsafe_code: bool = False
+    """Execute programs even where no sandbox works."""
+
+    def tools(self) -> Tools:
+        """What metrics get to work with."""
+        if not self.allow_code:
+            return Tools()
+        workers = self.workers or os.cpu_count() or 1
+        return Tools(run_programs=lambda programs: run_programs(programs, workers, choose(self.unsafe_code)))
+
+    def obstacle(self) -> str:
+        """Why no program may be executed; empty when it may."""
+        if not self.allow_code:
+            return NEEDS_CODE
+        try:
+            choose(self.unsafe_code)
+        except SandboxError as error:
+            return f"not run: {error.message} ({error.hint})"
+        return ""
+
+    def unconfined(self) -> bool:
+        """Whether programs are executed without a sandbox, because none works here and this was accepted."""
+        return self.allow_code and not self.obstacle() and not choose(self.unsafe_code).confined
+
+
+@dataclass(frozen=True)
+class SubsetResult:
+    """One subset's verdicts and numbers (percent)."""
+
+    subset: str
+    verdicts: tuple[Verdict, ...]
+    results: Mapping[str, float]
+    n: int
+    n_expected: int
+    stderr: float | None
+    truncated: int
+    fragile: int = 0
+    """Answers whose margin is below the engine's numeric noise."""
+    problem: str = ""
+    """Why there is no number, or why it must not be trusted."""
+    thinking: int = 0
+    """Replies of a reasoning model with thinking in them, finished or not."""
+    unfinished: int = 0
+    """Those that end inside it."""
+    failures: Mapping[str, int] = field(default_factory=dict)
+    """How generated programs ended, by class."""
+    lacking: tuple[str, ...] = ()
+    """Results that were asked for and need more answered draws of some sample."""
+
+
+def score_subset(
+    task: Task,
+    subset: str,
+    model: ModelSpec,
+    fingerprint: str,
+    replies: Mapping[str, Reply],
+    options: Options,
+    seed: int = 0,
+    noise: float | None = None,
+) -> SubsetResult:
+    """Judge every sample of a subset by the replies in the store.
+
+    `noise` is the uncertainty of a text's total log-probability in nats, where the engine measured one
+    (half precision): verdicts then keep their margins, and those below it are counted.
+    """
+    benchmark = task.benchmark
+    samples = task.samples(subset)
+    asked = [list(requests_of(task, sample, model, fingerprint, seed)) for sample in samples]
+    metric = make_metric(benchmark.metric)
+    cases, verdicts = [], []
+    for sample, requests in zip(samples, asked, strict=True):
+        for group in _draws(requests, benchmark):
+            verdict, case = _read(benchmark, sample, group, replies, model.reasoning)
+            verdicts.append(verdict)
+            cases += [case] if case else []
+    broken = _constant(verdicts) if benchmark.mode != "gen" else ""
+    problem = broken or (options.obstacle() if metric.runs_code else "")
+    judged, results = ([], {}) if problem or not cases else judge(metric, cases, options)
+    values = iter(judged)
+    margins = [_margin(v) for v in verdicts if noise is not None and "nll" in v.detail]
+    final = tuple(
+        _ranked(v if v.missing or not judged else replace(v, values=next(values).values), noise is not None)
+        for v in verdicts
+    )
+    return SubsetResult(
+        subset,
+        final,
+        results,
+        n=sum(not v.missing for v in verdicts),
+        n_expected=len(verdicts),
+        stderr=_stderr(judged),
+        truncated=sum(v.truncated for v in verdicts),
+        fragile=sum(margin < (noise or 0.0) for margin in margins),
+        problem=problem,
+        thinking=sum(v.detail.get(THINKING, NONE) != NONE for v in verdicts),
+        unfinished=sum(v.detail.get(THINKING) == UNFINISHED for v in verdicts),
+        failures=_failures(judged),
+        lacking=_lacking(metric, benchmark.gen.num_samples, results) if judged else (),
+    )
+
+
+def _margin(verdict: Verdict) -> float:
+    """How much likelier the chosen label is than the second, in nats of whole texts.
+
+    Means (ppl) are multiplied by the tokens they are taken over: the noise of a total does not grow with them.
+    """
+    scores, tokens = verdict.detail["nll"], verdict.detail["tokens"]
+    if len(scores) < 2:
+        return math.inf
+    best, second = sorted(scores, key=lambda label: scores[label])[:2]
+    return float((scores[second] - scores[best]) * tokens[best])
+
+
+def _ranked(verdict: Verdict, with_margin: bool) -> Verdict:
+    """The verdict with its labels in order of their scores in place of the scores themselves.
+
+    The last digits of a log-probability depend on how requests were batched; the replies keep them.
+    Verdict files are to be the same however often a run was broken off.
+    """
+    scores = verdict.detail.get("nll")
+    if scores is None:
+        return verdict
+    detail: dict[str, Any] = {"ranking": sorted(scores, key=lambda label: scores[label])}
+    return replace(verdict, detail={**detail, "margin": round(_margin(verdict), 4)} if with_margin else detail)
+
+
+def judge(metric: Metric, cases: Sequence[Case], options: Options) -> tuple[list[Judged], dict[str, float]]:
+    """Per-sample values and the results over all of them."""
+    values = metric.judge(cases, options.tools())
+    judged = [Judged(case.sample_id, v) for case, v in zip(cases, values, strict=True)]
+    return judged, metric.combine(judged)
+
+
+def _draws(requests: Sequence[Request], benchmark: Benchmark) -> list[list[Request]]:
+    """ppl and ll: one group with all labels; gen: a group for every draw."""
+    return [[r] for r in requests] if benchmark.mode == "gen" else [list(requests)]
+
+
+def _read(
+    benchmark: Benchmark,
+    sample: Sample,
+    requests: Sequence[Request],
+    replies: Mapping[str, Reply],
+    reasoning: Reasoning | None,
+) -> tuple[Verdict, Case | None]:
+    found = [r for r in (replies.get(r.key) for r in requests) if r is not None]
+    errors = sorted({_error_of(r, benchmark) for r in found} - {""})
+    answered = [r for r in found if not _error_of(r, benchmark)]
+    if len(answered) < len(requests):
+        detail: dict[str, Any] = {"error": "; ".join(errors)} if errors else {}
+        return Verdict(sample.id, None, sample.gold, {}, missing=True, detail=detail), None
+    context = context_of(benchmark, sample)
+    if benchmark.mode == "gen":
+        text = answered[0].text or ""
+        said = split_thinking(text, reasoning, benchmark.gen.stop) if reasoning else None
+        answer: Any = extract(said.answer if said else text, filled_steps(benchmark, sample), context)
+        detail = {"text": text, "finish": answered[0].finish, **({THINKING: said.thinking} if said else {})}
+    else:
+        scores = {r.label: reply.nll or 0.0 for r, reply in zip(requests, answered, strict=True)}
+        answer = min(scores, key=lambda label: scores[label])  # the first label wins a tie
+        totals = benchmark.mode == "ll"
+        detail = {
+            "nll": scores,
+            "tokens": {r.label: 1 if totals else reply.n_tokens for r, reply in zip(requests, answered, strict=True)},
+        }
+    truncated = any(r.truncated for r in answered)
+    verdict = Verdict(sample.id, answer, sample.gold, {}, truncated=truncated, detail=detail)
+    return verdict, Case(sample.id, requests[0].repeat, answer, sample.gold, sample.row, context)
+
+
+def _error_of(reply: Reply, benchmark: Benchmark) -> str:
+    """Why a reply is no answer; an engine that gives no log-probability must not score chance."""
+    if not reply.error and benchmark.mode != "gen" and reply.nll is None:
+        return "the engine returned no log-probability"
+    return reply.error
+
+
+def context_of(benchmark: Benchmark, sample: Sample) -> dict[str, Any]:
+    """What extraction and metrics may know of a sample besides the text."""
+    return {
+        **sample.variables,
+        "subset": sample.variables.get("subset", sample.subset),
+        "options": benchmark.labels,
+        "gold": sample.gold,
+        "row": sample.row,
+    }
+
+
+def filled_steps(benchmark: Benchmark, sample: Sample) -> tuple[NamedCall, ...]:
+    """The extraction steps with their arguments' templates filled from the subset's variables."""
+    return fill_calls(benchmark.extract, sample.variables)
+
+
+def fill_calls(calls: Iterable[NamedCall], variables: Mapping[str, Any]) -> tuple[NamedCall, ...]:
+    """Calls whose text arguments are rendered where they hold a template."""
+
+    def filled(value: Any) -> Any:
+        is_template = isinstance(value, str) and "{{" in value
+        return template.render(value, variables, "argument") if is_template else value
+
+    return tuple(NamedCall(c.name, {k: filled(v) for k, v in c.args.items()}) for c in calls)
+
+
+def _constant(verdicts: Sequence[Verdict]) -> str:
+    """A sign that the engine gave no real log-probabilities: all labels of all samples score alike."""
+    seen = [v.detail["nll"] for v in verdicts if not v.missing]
+    if len(seen) >= SAME_EVERYWHERE and all(len(set(scores.values())) == 1 for scores in seen):
+        return "the engine returned the same log-probability for every label of every sample: no score is given"
+    return ""
+
+
+def _failures(judged: Sequence[Judged]) -> dict[str, int]:
+    """How generated programs ended, in the order of the classes."""
+    counts = Counter(str(j.values[FAILURE]) for j in judged if FAILURE in j.values)
+    return {name: counts[name] for name in FAILURES if counts[name]}
+
+
+def _lacking(metric: Metric, draws: int, results: Mapping[str, float]) -> tuple[str, ...]:
+    """Results that `draws` draws of every sample would have given."""
+    return tuple(name for name, needed in metric.draws.items() if needed <= draws and name not in results)
+
+
+def _stderr(judged: Sequence[Judged]) -> float | None:
+    """Standard error in percent over samples; several draws of one sample are averaged first, as they hang together."""
+    values: dict[str, list[float]] = {}
+    for item in judged:
+        value = item.values.get("value")
+        if not isinstance(value, (bool, int, float)):
+            return None
+        values.setdefault(item.sample_id, []).append(100.0 * float(value))
+    return stats.standard_error([stats.mean(own) for own in values.values()])

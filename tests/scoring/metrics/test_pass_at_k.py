@@ -1,0 +1,82 @@
+"""pass@k: what is executed, and the estimate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from evalkit.core.errors import ConfigError, DataError
+from evalkit.core.records import NamedCall
+from evalkit.sandbox.records import FAILURES, Outcome, Program
+from evalkit.scoring.metrics import Tools, make_metric
+from tests.scoring.metrics.cases import case, results
+
+ROW = {"prompt": "def f(x):\n", "test": "def check(g):\n    assert g(1) == 2", "entry_point": "f"}
+METRIC = make_metric(NamedCall("pass_at_k", {"prefix": "humaneval_", "k": [1, 10, 100]}))
+
+
+def outcomes(programs: Sequence[Program]) -> list[Outcome]:
+    """Passes what returns x + 1, by the text alone."""
+    return [Outcome("passed") if "x + 1" in p.source else Outcome("failed", "why") for p in programs]
+
+
+def test_program_and_values() -> None:
+    seen: list[Program] = []
+
+    def run(programs: Sequence[Program]) -> list[Outcome]:
+        seen.extend(programs)
+        return [Outcome("failed", "name 'y' is not defined", 0.5)]
+
+    values = METRIC.judge([case("    return y", "f", row=ROW)], Tools(run))
+    tests = "def check(g):\n    assert g(1) == 2\ncheck(f)"
+    assert seen == [
+        Program("def f(x):\n    return y\n", 3.0, tests=tests, entry_point="f", given="def f(x):\n"),
+    ]
+    said = "failed: name 'y' is not defined"
+    assert values == [{"value": 0.0, "result": said, "failure": "killed"}]  # no exception is named
+    assert METRIC.runs_code
+
+
+def test_result_words() -> None:
+    words = [o.result for o in (Outcome("passed"), Outcome("timed out"), Outcome("failed"), Outcome("failed", "x"))]
+    assert words == ["passed", "timed out", "failed: ", "failed: x"]
+
+
+def test_only_the_ks_with_enough_draws() -> None:
+    cases = [case("x + 1", "f", 0, ROW), case("x", "f", 1, ROW)]
+    assert results(METRIC, cases, Tools(outcomes)) == {"humaneval_pass@1": 50.0}
+    assert METRIC.name == "humaneval_pass@1"
+
+
+def test_unbiased_estimate_over_draws() -> None:
+    metric = make_metric(NamedCall("pass_at_k", {"k": [1, 2, 5]}))
+    right = {0: 1, 1: 4}
+    cases = [case("x + 1" if r < right[n] else "x", "f", n, ROW, r) for n in right for r in range(4)]
+    assert results(metric, cases, Tools(outcomes)) == {
+        "pass@1": pytest.approx(100 * (1 / 4 + 1) / 2),
+        "pass@2": pytest.approx(100 * ((1 - 3 / 6) + 1) / 2),
+    }
+
+
+def test_must_be_allowed_and_needs_its_columns() -> None:
+    with pytest.raises(ConfigError, match="not allowed"):
+        METRIC.judge([case("x", "f", row=ROW)], Tools())
+    with pytest.raises(DataError, match="entry_point"):
+        METRIC.judge([case("x", "f", row={"prompt": "", "test": ""})], Tools(outcomes))
+
+
+def test_failure_classes_follow_from_status_and_error() -> None:
+    classes = {
+        Outcome("passed"): "passed",
+        Outcome("timed out"): "timeout",
+        Outcome("failed", error="AssertionError"): "wrong_answer",
+        Outcome("failed", error="TabError"): "syntax_error",
+        Outcome("failed", error="ModuleNotFoundError"): "import_missing",
+        Outcome("failed", error="MemoryError"): "memory",
+        Outcome("failed", error="ZeroDivisionError"): "runtime_error",
+        Outcome("failed", "no verdict"): "killed",
+        Outcome("failed", failure="harness_error"): "harness_error",
+    }
+    assert {o: o.failure for o in classes} == classes
+    assert set(classes.values()) == set(FAILURES)
