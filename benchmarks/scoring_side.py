@@ -21,7 +21,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from evalkit.execution.debug import DebugRunner
-from evalkit.plan.planning import RunOptions, make_plan
+from evalkit.plan.options import RunOptions
+from evalkit.plan.plan import make_plan
 from evalkit.scoring.score import Options
 from evalkit.session import choose_store, infer, score_run
 

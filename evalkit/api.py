@@ -16,7 +16,8 @@ from evalkit.core.records import Benchmark, Kind, Sample
 from evalkit.data.files import DataRoot
 from evalkit.data.sources import open_root
 from evalkit.plan.check import load_benchmark_config
-from evalkit.plan.planning import RunOptions, default_data_root, make_plan
+from evalkit.plan.options import RunOptions, default_data_root
+from evalkit.plan.plan import Planned
 from evalkit.plan.task import Cut, Task
 from evalkit.prompts.builders import TextTokenizer
 from evalkit.scoring.extract import extract
@@ -199,6 +200,8 @@ def evaluate(
     max_num_workers: int | None = None,
     new: bool = False,
     debug: bool = False,
+    summarizer: str | None = None,
+    reference_column: str = "",
     **options: Any,
 ) -> pandas.DataFrame:
     """Evaluate models on datasets; the same plan run before is continued.
@@ -206,26 +209,31 @@ def evaluate(
     Other `options` are those of `RunOptions` (limit, sample, seed, kind, tokenizer, overrides,
     config_dirs). Returns one row a table line: dataset, version, metric, mode, level, a column a
     model (percent), and the columns n, n_expected and flag a model, prefixed by its name.
-    `attrs["run"]` is the run's folder, `attrs["complete"]` whether no number is missing.
+    `attrs["run"]` is the run's folder, `attrs["complete"]` whether no number is missing, `attrs["table"]`
+    the table as the command line prints it (with `summarizer`: its rows and reference values).
+    What is done otherwise than asked for, and models that cannot be used, are warnings.
     """
     import pandas
 
     from evalkit.execution.debug import DebugRunner
     from evalkit.execution.local import LocalRunner
     from evalkit.execution.runner import Limits
-    from evalkit.session import choose_store, infer, score_run
+    from evalkit.session import Finished, Listener, ReportOptions, RunSettings, run
 
     root = str(data_root) if data_root is not None else default_data_root()
-    planned = make_plan(
-        RunOptions(
-            models=_names(models), datasets=_names(datasets), hf_paths=_names(hf_path), data_root=root, **options
-        )
+    run_options = RunOptions(
+        models=_names(models), datasets=_names(datasets), hf_paths=_names(hf_path), data_root=root, **options
     )
-    store, _ = choose_store(planned, Path(work_dir), ["evalkit.evaluate"], new=new, reuse=None)
-    runner = DebugRunner() if debug else LocalRunner(Limits(max_num_workers))
-    with store.locked():
-        outcome = infer(planned, store, runner, lambda title, jobs: lambda job, share: None)
-        finished = score_run(store, Options(allow_code, unsafe_code=unsafe_code), planned, outcome.failures)
+    settings = RunSettings(
+        command=("evalkit.evaluate",),
+        work_dir=Path(work_dir),
+        new=new,
+        runner=DebugRunner() if debug else LocalRunner(Limits(max_num_workers)),
+        scoring=Options(allow_code, max_num_workers or 0, unsafe_code),
+        report=ReportOptions(summarizer, reference_column, run_options.config_dirs),
+    )
+    finished = run(run_options, settings, Listener(planned=_warn))
+    assert isinstance(finished, Finished)
     rows = []
     for line in finished.table.lines:
         row: dict[str, Any] = {k: getattr(line, k) for k in ("dataset", "version", "metric", "mode", "level")}
@@ -234,8 +242,21 @@ def evaluate(
             row |= {f"{model}:{k}": getattr(score, k) if score else None for k in ("n", "n_expected", "flag")}
         rows.append(row)
     frame = pandas.DataFrame(rows)
-    frame.attrs.update(run=str(store.folder), complete=finished.complete, notes=list(finished.table.notes))
+    frame.attrs.update(
+        run=str(finished.store.folder),
+        complete=finished.complete,
+        notes=list(finished.table.notes),
+        table=finished.text,
+    )
     return frame
+
+
+def _warn(planned: Planned) -> None:
+    """Tell a caller of Python what the command line prints beside the result."""
+    for warning in planned.warnings:
+        warnings.warn(warning, stacklevel=4)
+    for model, error in planned.broken.items():
+        warnings.warn(f"{model} is not run: {error.message}", stacklevel=4)
 
 
 def _names(value: str | Iterable[str]) -> tuple[str, ...]:

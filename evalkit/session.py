@@ -1,36 +1,81 @@
-"""One run from plan to table: find or make its folder, run its jobs, score, report."""
+"""One run from options to table, the same for the command line and for Python: plan, folder, jobs, scores, report."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from evalkit.configs.catalog import Library, open_library
 from evalkit.core.digest import plain
-from evalkit.core.errors import EvalkitError
-from evalkit.core.records import Job, Score
-from evalkit.execution.pending import open_jobs
+from evalkit.core.errors import EvalkitError, ModelError, RunFailed
+from evalkit.core.records import Benchmark, Job, Score
+from evalkit.execution.local import LocalRunner
+from evalkit.execution.pending import index_subset, open_jobs, write_samples
 from evalkit.execution.progress import ProgressLog
 from evalkit.execution.recorded import RecordedRunner
 from evalkit.execution.runner import JobFailure, Outcome, Progress, Runner
-from evalkit.plan.manifest import Pair, RunPlan, from_manifest, to_manifest
-from evalkit.plan.planning import Planned, make_jobs
-from evalkit.plan.task import Task
+from evalkit.plan.jobs import make_jobs
+from evalkit.plan.manifest import from_manifest, to_manifest
+from evalkit.plan.options import RunOptions
+from evalkit.plan.plan import Pair, Planned, RunPlan, make_plan
+from evalkit.plan.task import subsets_of
 from evalkit.report.heatmap import draw, grids_of
 from evalkit.report.notes import notes_of, score_notes, unsafe_notes
 from evalkit.report.summary import Summarizer, load_summarizer, reference_columns
 from evalkit.report.table import Table, make_table, pick_rows, without_subsets
 from evalkit.report.tables import as_csv, as_markdown, as_text
 from evalkit.results.environment import environment
+from evalkit.results.index import IndexedSample, keys_by_sample, read_samples, request_version
 from evalkit.results.store import COMPLETE, INCOMPLETE, RunStore, create_run, find_unfinished, open_run
 from evalkit.scoring import aggregate
+from evalkit.scoring.metrics import make_metric
 from evalkit.scoring.score import NEEDS_CODE, Options, SubsetResult, score_subset
 
 Watch = Callable[[str, Sequence[Job]], Progress]
-"""Given a title and the jobs, returns what is told of their progress."""
+"""Given a title and the jobs, returns what is called with their progress."""
 Causes = dict[tuple[str, str], dict[str, str]]
+"""(model, benchmark) -> subset -> why it has no full result."""
+REBUILT = "rebuilt"
+"""Writes index lines for runs that have none."""
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """What the report of a run shows."""
+
+    summarizer: str | None = None
+    reference_column: str = ""
+    config_dirs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """How a run is done; what it computes is decided by `RunOptions`."""
+
+    command: tuple[str, ...]
+    """As the manifest keeps it."""
+    work_dir: Path = Path("outputs")
+    new: bool = False
+    """Start afresh instead of continuing an unfinished run of an equal plan."""
+    reuse: str | None = None
+    """Continue this run; empty: the newest."""
+    mode: Literal["all", "infer", "score"] = "all"
+    runner: Runner = field(default_factory=LocalRunner)
+    scoring: Options = field(default_factory=Options)
+    report: ReportOptions = field(default_factory=ReportOptions)
+
+
+@dataclass(frozen=True)
+class Listener:
+    """Whom a run tells what it does."""
+
+    planned: Callable[[Planned], None] = lambda planned: None
+    """Called with the checked plan before anything else is done."""
+    opened: Callable[[RunStore, bool], None] = lambda store, continued: None
+    """Called with the run's folder, and whether it continues an older run."""
+    watch: Watch = lambda title, jobs: lambda job, share: None
 
 
 @dataclass(frozen=True)
@@ -50,28 +95,60 @@ class Finished:
         return not self.failures and not any(s.value is None or s.n < s.n_expected for s in self.scores)
 
 
+@dataclass(frozen=True)
+class Inferred:
+    """A run of `mode: infer`: what was asked is in the store, nothing is scored."""
+
+    store: RunStore
+    failures: tuple[JobFailure, ...]
+    broken: Mapping[str, ModelError] = field(default_factory=dict)
+    """Models that could not be used, and why."""
+
+
+def run(options: RunOptions, settings: RunSettings, listener: Listener | None = None) -> Finished | Inferred:
+    """Plan, ask and score; EvalkitError when the run is refused or its results cannot be written."""
+    listener = listener or Listener()
+    planned = make_plan(options)
+    listener.planned(planned)
+    store, continued = choose_store(
+        planned, settings.work_dir, settings.command, new=settings.new, reuse=settings.reuse
+    )
+    listener.opened(store, continued)
+    with store.locked():
+        write_samples(planned.plan, planned.runnable, store, needing_rows(planned.plan))
+        outcome = Outcome() if settings.mode == "score" else infer(planned, store, settings.runner, listener.watch)
+        if settings.mode == "infer":
+            return Inferred(store, outcome.failures, planned.broken)
+        return score_run(store, settings.scoring, planned, outcome.failures, settings.report)
+
+
 def choose_store(
     planned: Planned, parent: Path, command: Sequence[str], *, new: bool, reuse: str | None
 ) -> tuple[RunStore, bool]:
     """(the run's folder, does it continue an older one): the one named, else the newest unfinished of this plan."""
     manifest = {**to_manifest(planned.plan, command), "environment": environment()}
     if reuse is not None:
-        found: RunStore | None = open_run(reuse, parent)
+        older: RunStore | None = open_run(reuse, parent)
     else:
-        found = None if new else find_unfinished(parent, planned.plan.hash)
-    if found is None:
+        older = None if new else find_unfinished(parent, planned.plan.hash)
+    if older is None:
         return create_run(parent, manifest), False
-    with found.locked():  # not under the hands of a command that works on it
-        before = found.manifest()
-        found.write_manifest({**before, **manifest, "earlier": _earlier(before), "status": INCOMPLETE})
-    return found, True
+    with older.locked():  # not while another command works on it
+        before = older.manifest()
+        older.write_manifest({**before, **manifest, "earlier": _earlier(before), "status": INCOMPLETE})
+    return older, True
 
 
 def _earlier(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The commands that worked on a run before, and how fast they were told to be; the newest last."""
+    """The commands that worked on a run before, and their settings of speed; the newest last."""
     speeds = {name: entry.get("performance", {}) for name, entry in manifest.get("models", {}).items()}
     last = {"command": manifest.get("command"), "performance": speeds, "engines": manifest.get("engines", {})}
     return [*manifest.get("earlier", ()), last]
+
+
+def needing_rows(plan: RunPlan) -> set[str]:
+    """Benchmarks whose metric looks at columns of the row."""
+    return {name for name, benchmark in plan.benchmarks.items() if make_metric(benchmark.metric).needs_row}
 
 
 def infer(planned: Planned, store: RunStore, runner: Runner, watch: Watch) -> Outcome:
@@ -80,7 +157,7 @@ def infer(planned: Planned, store: RunStore, runner: Runner, watch: Watch) -> Ou
     jobs = open_jobs(planned, store, every)
     if not jobs:
         return Outcome()
-    runner = RecordedRunner(planned.tasks, planned.recorded, runner)
+    runner = RecordedRunner(planned.recorded, runner)
     log = ProgressLog(store, every, jobs, watch("inference", jobs))
     log.write()
     try:
@@ -98,25 +175,25 @@ def score_run(
     options: Options,
     planned: Planned | None = None,
     failures: Sequence[JobFailure] = (),
-    summarizer: str | None = None,
-    config_dirs: Sequence[str] = (),
-    reference_column: str = "",
+    report: ReportOptions | None = None,
 ) -> Finished:
-    """Score what is in the store and write verdicts, scores and report files."""
+    """Score what is in the store and write verdicts, scores and report files.
+
+    Without `planned` the store is all that is read: no data, no prompts, no tokenizer.
+    """
     plan = planned.plan if planned else from_manifest(store.manifest())
-    causes = _causes(plan, planned, store, failures)
+    report = report or ReportOptions()
+    causes = _causes(plan, planned, failures)
     engines = store.manifest().get("engines", {})
     scores: list[Score] = []
     for pair in plan.pairs:
-        task = (planned.tasks.get(pair) if planned else None) or plan.task(pair)
-        known = causes.get((pair.model, pair.benchmark), {})
         noise = engines.get(pair.model, {}).get("score_noise")
-        scores += score_pair(store, plan, pair, task, options, known, noise)
+        scores += score_pair(store, plan, pair, options, causes.get((pair.model, pair.benchmark), {}), noise)
     notes = [*notes_of(plan, failures, engines), *score_notes(plan, scores, engines)]
     notes += unsafe_notes(plan, options.unconfined())
     table = make_table(scores, list(plan.models), notes)
     finished = Finished(store, tuple(scores), table, tuple(failures), "")
-    text = write_report(finished, open_library(config_dirs), summarizer, reference_column)
+    text = write_report(finished, open_library(report.config_dirs), report.summarizer, report.reference_column)
     finished = replace(finished, text=text)
     store.write_scores({"scores": scores, "limited": plan.cut.is_cut, "complete": finished.complete})
     store.set_status(COMPLETE if finished.complete else INCOMPLETE)
@@ -128,28 +205,67 @@ def score_pair(
     store: RunStore,
     plan: RunPlan,
     pair: Pair,
-    task: Task,
     options: Options,
     causes: Mapping[str, str],
     noise: float | None = None,
 ) -> list[Score]:
     """Table rows of one model on one benchmark; verdicts go to the store. `noise`: see `score_subset`."""
-    model, fingerprint = plan.models[pair.model], plan.fingerprints[pair.model]
-    replies = store.replies(pair.model, pair.benchmark)
-    results: dict[str, SubsetResult] = {}
-    subsets = task.scored if replies else task.subsets
-    for subset in subsets if replies else ():
-        result = score_subset(task, subset, model, fingerprint, replies, options, plan.seed, noise)
-        results[subset] = result
-        store.write_verdicts(pair.model, pair.benchmark, subset, result.verdicts)
+    benchmark = plan.benchmarks[pair.benchmark]
     known = dict(causes)
-    for subset in subsets if not replies else ():
-        known.setdefault(subset, "no answers in the store")
-    return aggregate.scores_of(pair.model, plan.benchmarks[pair.benchmark], results, subsets, known)
+    if not store.has_replies(pair.model, pair.benchmark):
+        names = subset_names(store, plan, pair)
+        for subset in names:
+            known.setdefault(subset, "no answers in the store")
+        return aggregate.scores_of(pair.model, benchmark, {}, names, known)
+    results: dict[str, SubsetResult] = {}
+    asked = with_draws(benchmark, plan.facts_of(pair).draws)
+    reasoning = plan.models[pair.model].reasoning
+    for subset, samples in stored_subsets(store, plan, pair):
+        replies = store.replies(pair.model, pair.benchmark, subset)
+        result = score_subset(asked, subset, samples, replies, options, reasoning, noise)
+        store.write_verdicts(pair.model, pair.benchmark, subset, result.verdicts)
+        results[subset] = replace(result, verdicts=())
+    return aggregate.scores_of(pair.model, benchmark, results, list(results), known)
 
 
-def _causes(plan: RunPlan, planned: Planned | None, store: RunStore, failures: Sequence[JobFailure]) -> Causes:
-    """(model, benchmark) -> subset -> why it has no full result."""
+def with_draws(benchmark: Benchmark, draws: int) -> Benchmark:
+    """The benchmark with as many draws of a sample as a recording has; 0: its own."""
+    return replace(benchmark, gen=replace(benchmark.gen, num_samples=draws)) if draws else benchmark
+
+
+def subset_names(store: RunStore, plan: RunPlan, pair: Pair) -> list[str]:
+    """The subsets that would be scored, without reading data: those with samples in the store, else all."""
+    fingerprint = plan.facts_of(pair).data_fingerprint
+    names = subsets_of(plan.benchmarks[pair.benchmark])
+    kept = [s for s in names if fingerprint and store.samples(pair.benchmark, fingerprint, s) is not None]
+    return kept or names
+
+
+def stored_subsets(store: RunStore, plan: RunPlan, pair: Pair) -> Iterator[tuple[str, list[IndexedSample]]]:
+    """Every scored subset with its samples and their keys, one at a time.
+
+    A run of an earlier version of evalkit keeps neither: its samples are read from the data, its prompts rendered.
+    """
+    fingerprint, version = plan.facts_of(pair).data_fingerprint, request_version(plan, pair)
+    names = subset_names(store, plan, pair)
+    contents = {s: store.samples(pair.benchmark, fingerprint, s) is not None for s in names}
+    if not any(contents.values()):
+        write_samples(plan, [pair], store, needing_rows(plan))
+        names = subset_names(store, plan, pair)
+    for subset in names:
+        content = store.samples(pair.benchmark, fingerprint, subset)
+        if content is None:
+            continue
+        samples = list(read_samples(content, subset, f"samples of {pair.benchmark} [{subset}] in {store.folder}"))
+        keys = keys_by_sample(store.index_lines(pair.model, pair.benchmark, subset), version)
+        if not keys and store.has_replies(pair.model, pair.benchmark, subset):
+            index_subset(plan, pair, store, subset, plan.task(pair).samples(subset), REBUILT)
+            keys = keys_by_sample(store.index_lines(pair.model, pair.benchmark, subset), version)
+        yield subset, [IndexedSample(sample, keys.get(sample.id, {})) for sample in samples]
+
+
+def _causes(plan: RunPlan, planned: Planned | None, failures: Sequence[JobFailure]) -> Causes:
+    """Why subsets have no full result: failed jobs, and models that could not be used."""
     causes: Causes = {}
     for failure in failures:
         job = failure.job
@@ -157,8 +273,9 @@ def _causes(plan: RunPlan, planned: Planned | None, store: RunStore, failures: S
     for model, error in (planned.broken if planned else {}).items():
         for pair in plan.pairs:
             if pair.model == model:
-                subsets = plan.task(pair).subsets
-                causes[(model, pair.benchmark)] = {s: error.message for s in subsets}
+                causes[(model, pair.benchmark)] = dict.fromkeys(
+                    subsets_of(plan.benchmarks[pair.benchmark]), error.message
+                )
     return causes
 
 
@@ -201,7 +318,7 @@ def to_json(finished: Finished) -> dict[str, Any]:
 
 
 def needs_code(finished: Finished) -> bool:
-    """Whether rows were left out for want of --allow-code."""
+    """Whether rows were left out because generated programs may not be run."""
     return any(s.flag.startswith(NEEDS_CODE) for s in finished.scores)
 
 
@@ -209,8 +326,6 @@ def refuse_incomplete(finished: Finished) -> EvalkitError | None:
     """The error that a run with gaps ends in; None when it is complete."""
     if finished.complete:
         return None
-    from evalkit.core.errors import RunFailed
-
     if needs_code(finished):
         return RunFailed("generated programs were not run", "give --allow-code to score the code benchmarks")
     gaps = sorted({f"{s.model} {s.benchmark}" for s in finished.scores if s.value is None or s.n < s.n_expected})

@@ -27,8 +27,6 @@ HEAVY = ("torch", "transformers")
 HEAVY_HOME = "engines/hf/"
 LATE = ("torch", "transformers", "pandas", "datasets", "evaluate", "numpy")
 """What a command that computes nothing must not import."""
-FILE_LINES = 330
-FUNCTION_LINES = 60
 
 
 @lru_cache(maxsize=1)
@@ -155,23 +153,7 @@ def test_third_party_imports_are_declared() -> None:
     assert not wrong, "declare these in pyproject.toml and pin them in requirements.txt: " + ", ".join(wrong)
 
 
-def test_files_are_short() -> None:
-    long = {n: lines for n, f in modules().items() if (lines := len(f.read_text("utf-8").splitlines())) > FILE_LINES}
-    assert not long, f"over {FILE_LINES} lines: {long}"
-
-
-def test_functions_are_short() -> None:
-    long = {
-        f"{name}.{node.name}": (node.end_lineno or 0) - node.lineno + 1
-        for name, file in modules().items()
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        and (node.end_lineno or 0) - node.lineno >= FUNCTION_LINES
-    }
-    assert not long, f"over {FUNCTION_LINES} lines: {long}"
-
-
-@pytest.mark.parametrize("arguments", [["--help"], ["list", "datasets"], ["list", "models"]], ids=" ".join)
+@pytest.mark.parametrize("arguments", [["--help"], ["list"], ["list", "datasets"], ["list", "models"]], ids=" ".join)
 def test_light_commands_import_nothing_heavy(arguments: list[str]) -> None:
     code = (
         "import json, runpy, sys\n"

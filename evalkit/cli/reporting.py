@@ -11,7 +11,7 @@ import click
 from evalkit.core.errors import EvalkitError
 
 if TYPE_CHECKING:
-    from evalkit.plan.manifest import RunPlan
+    from evalkit.plan.plan import RunPlan
     from evalkit.scoring.score import Options
 
 

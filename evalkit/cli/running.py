@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,14 +15,14 @@ from evalkit.cli.options import check_summarizer
 from evalkit.cli.reporting import report, warn_unsafe
 from evalkit.core.errors import EXIT_FAILED, EXIT_OK
 from evalkit.core.records import Job
-from evalkit.engines.openai_api.options import ENGINE as API
+from evalkit.engines.catalog import entry_of
 from evalkit.execution.debug import DebugRunner
 from evalkit.execution.local import LocalRunner
-from evalkit.execution.runner import Limits, Outcome, Progress, Runner
-from evalkit.plan.planning import Planned, RunOptions, make_plan
-from evalkit.results.store import RunStore
+from evalkit.execution.runner import Limits, Progress, Runner
+from evalkit.plan.options import RunOptions
+from evalkit.plan.plan import Planned, make_plan
 from evalkit.scoring.score import Options
-from evalkit.session import choose_store, infer, refuse_incomplete, score_run, to_json
+from evalkit.session import Inferred, Listener, ReportOptions, RunSettings, refuse_incomplete, run, to_json
 
 if TYPE_CHECKING:
     from evalkit.plan.forecast import Forecast
@@ -66,57 +66,59 @@ def _model_overrides(options: Mapping[str, Any]) -> Iterator[str]:
 def run_command(options: Mapping[str, Any]) -> int:
     """Everything behind `run.py --models … --datasets …`; returns the exit code."""
     check_summarizer(options["summarizer"], options["reference_column"], options["config_dirs"])
-    planned = make_plan(options_of(options))
     if options["dry_run"]:
-        return dry_run(planned, options["calibrate"], options["as_json"])
+        return dry_run(make_plan(options_of(options)), options["calibrate"], options["as_json"])
     say = _sayer(options["as_json"])
-    store, continued = choose_store(
-        planned, Path(options["work_dir"]), sys.argv, new=options["new"], reuse=options["reuse"]
-    )
-    say(f"{'continuing' if continued else 'run'} {store.folder}")
-    with store.locked():
-        outcome = _infer(planned, store, options, say)
-        if options["mode"] == "infer":
-            for failure in outcome.failures:
-                say(f"failed: {failure.job.model} {failure.job.benchmark} {failure.job.subset}: {failure.cause}")
-            return EXIT_FAILED if outcome.failures or planned.broken else EXIT_OK
-        scoring = Options(options["allow_code"], options["max_num_workers"] or 0, options["unsafe_code"])
-        warn_unsafe(planned.plan, scoring)
-        finished = score_run(
-            store,
-            scoring,
-            planned,
-            outcome.failures,
-            options["summarizer"],
-            options["config_dirs"],
-            options["reference_column"],
+    settings = settings_of(options)
+    with Bars(quiet=options["as_json"]) as bars:
+        listener = Listener(
+            planned=lambda planned: _announce(planned, settings, say),
+            opened=lambda store, continued: say(f"{'continuing' if continued else 'run'} {store.folder}"),
+            watch=bars.watch,
         )
+        finished = run(options_of(options), settings, listener)
+    if isinstance(finished, Inferred):
+        for failure in finished.failures:
+            say(f"failed: {failure.job.model} {failure.job.benchmark} {failure.job.subset}: {failure.cause}")
+        return EXIT_FAILED if finished.failures or finished.broken else EXIT_OK
     click.echo(
         json.dumps(to_json(finished), ensure_ascii=False) if options["as_json"] else finished.text,
         nl=options["as_json"],
     )
-    say(f"saved in {store.folder / 'report'}")
+    say(f"saved in {finished.store.folder / 'report'}")
     error = refuse_incomplete(finished)
     if error is not None:
         return EXIT_FAILED if options["as_json"] else report(error)
     return EXIT_OK
 
 
-def _infer(planned: Planned, store: RunStore, options: Mapping[str, Any], say: Any) -> Outcome:
-    for remark in planned.remarks:
-        say(remark)
+def settings_of(options: Mapping[str, Any]) -> RunSettings:
+    """The part of the command line that decides how a run is done."""
+    return RunSettings(
+        command=tuple(sys.argv),
+        work_dir=Path(options["work_dir"]),
+        new=options["new"],
+        reuse=options["reuse"],
+        mode=options["mode"],
+        runner=_runner(options),
+        scoring=Options(options["allow_code"], options["max_num_workers"] or 0, options["unsafe_code"]),
+        report=ReportOptions(options["summarizer"], options["reference_column"], options["config_dirs"]),
+    )
+
+
+def _announce(planned: Planned, settings: RunSettings, say: Callable[[str], None]) -> None:
+    """What a user must know before the run begins."""
+    for warning in planned.warnings:
+        say(warning)
     for name, error in planned.broken.items():
         say(f"failed: {name}: {error.message}")
-    if options["mode"] == "score":
-        return Outcome()
-    if any(spec.engine == API for spec in planned.plan.models.values()):
+    if settings.mode != "score" and any(entry_of(m).pricing(m) for m in planned.plan.models.values()):
         from evalkit.plan.forecast import spending
 
         for line in spending(planned):
             say(line)
-    runner = _runner(options)
-    with Bars(quiet=options["as_json"]) as bars:
-        return infer(planned, store, runner, bars.watch)
+    if settings.mode != "infer":
+        warn_unsafe(planned.plan, settings.scoring)
 
 
 def _runner(options: Mapping[str, Any]) -> Runner:
@@ -189,8 +191,8 @@ def dry_run(planned: Planned, calibrate: bool, as_json: bool) -> int:
         click.echo(_forecast_table(found, calibrate))
         said = "every model was loaded and timed on a few samples" if calibrate else "no model was loaded"
         click.echo(f"plan {planned.plan.hash[:12]}; {said}; tokens are counted on up to 32 samples a subset")
-    for remark in planned.remarks:
-        click.echo(remark, err=True)
+    for warning in planned.warnings:
+        click.echo(warning, err=True)
     for name, error in planned.broken.items():
         click.echo(f"cannot be used: {name}: {error}", err=True)
     return EXIT_FAILED if planned.broken else EXIT_OK

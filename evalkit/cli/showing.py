@@ -153,20 +153,14 @@ def score(
     from evalkit.plan.manifest import from_manifest
     from evalkit.results.store import open_run
     from evalkit.scoring.score import Options
-    from evalkit.session import refuse_incomplete, score_run, to_json
+    from evalkit.session import ReportOptions, refuse_incomplete, score_run, to_json
 
     check_summarizer(summarizer, reference_column, config_dirs)
     store = open_run(run, Path(work_dir))
     scoring = Options(allow_code, unsafe_code=unsafe_code)
     with store.locked():
         warn_unsafe(from_manifest(store.manifest()), scoring)
-        finished = score_run(
-            store,
-            scoring,
-            summarizer=summarizer,
-            config_dirs=config_dirs,
-            reference_column=reference_column,
-        )
+        finished = score_run(store, scoring, report=ReportOptions(summarizer, reference_column, config_dirs))
     click.echo(json.dumps(to_json(finished), ensure_ascii=False) if as_json else finished.text, nl=as_json)
     error = refuse_incomplete(finished)
     ctx.exit(report(error) if error is not None else EXIT_OK)

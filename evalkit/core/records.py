@@ -294,9 +294,10 @@ class Job:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The judgement on one sample."""
+    """The judgement on one draw of a sample."""
 
     sample_id: str
+    subset: str
     answer: Any
     """What was extracted, or the winning label; None when there was no reply."""
     gold: Any

@@ -1,4 +1,4 @@
-"""Finds a checkpoint's files, checks them and fingerprints them, without loading a model."""
+"""Finds a checkpoint's files, checks them and digests them, without loading a model."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from evalkit.core.digest import digest, file_sha256, weights_digest
+from evalkit.core.digest import file_sha256, weights_digest
 from evalkit.core.errors import ModelError
 from evalkit.core.records import Kind, ModelSpec
 from evalkit.data.hub import reachable
-from evalkit.engines.openai_api.options import ENGINE as API
-from evalkit.engines.options import reply_options
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -35,49 +33,8 @@ SMALL_FILES = (
     "spiece.model",
 )
 SMALL_PATTERNS = ("*.tiktoken",)
-REPLY_FIELDS = (
-    "kind",
-    "engine",
-    "dtype",
-    "max_seq_len",
-    "system_prompt",
-    "chat_template",
-    "end_strings",
-    "trust_remote_code",
-    "attn_implementation",
-)
-"""Fields of a ModelSpec that change a reply; the paths enter by the content behind them."""
 UNUSED_FILES = ("*.pth", "*.gguf", "*.onnx", "*.msgpack", "*.h5", "original/*")
 """Copies of the weights in forms that are not loaded."""
-FAKE_ENGINE = "fake"
-
-
-def fingerprint(spec: ModelSpec) -> str:
-    """Digest of everything about a model that decides its replies: of its `identity`."""
-    return digest(identity(spec))
-
-
-def identity(spec: ModelSpec) -> dict[str, Any]:
-    """Everything about a model that decides its replies.
-
-    A local checkpoint enters by the content of its files, so a copy of it elsewhere has the same
-    fingerprint; a hub checkpoint by its id and the commit in the local cache (`main` where it is
-    not cached). What is about speed alone is left out (`engines/options.py`), as are the name, notes
-    and how thinking is cut off, which acts on replies that are there. An endpoint is asked who it is.
-    Raises ModelError when a local path does not exist, or an endpoint does not answer.
-    """
-    facts: dict[str, Any] = {field: getattr(spec, field) for field in REPLY_FIELDS}
-    facts["options"] = reply_options(spec)
-    if spec.engine == FAKE_ENGINE:
-        return {**facts, "path": spec.path}
-    if spec.engine == API:
-        from evalkit.engines.openai_api.endpoint import endpoint_identity
-
-        return {**facts, "endpoint": endpoint_identity(spec)}
-    facts["checkpoint"] = _content(spec.path, spec.revision, code=spec.trust_remote_code)
-    if spec.peft_path:
-        facts["adapter"] = _content(spec.peft_path, "", code=False)
-    return facts
 
 
 def detect_kind(path: str, revision: str = "") -> Kind:
@@ -123,15 +80,6 @@ def fetch_checkpoint(path: str, revision: str = "") -> None:
         raise ModelError(f"{path} cannot be fetched from the hub: {first}", "check the id and your access") from error
 
 
-def check_trust(spec: ModelSpec) -> None:
-    """ModelError when a config says that its checkpoint runs code of its own, and nobody allowed that."""
-    if spec.needs_remote_code and not spec.trust_remote_code:
-        raise ModelError(
-            f"{spec.name} runs code that comes with the checkpoint ({spec.path})",
-            "give --trust-remote-code if you trust its author",
-        )
-
-
 def check_checkpoint(spec: ModelSpec) -> None:
     """Checks that cost no model load; ModelError with a hint on the first fault.
 
@@ -139,8 +87,6 @@ def check_checkpoint(spec: ModelSpec) -> None:
     is readable and agrees with the file's size. A hub id that is not cached passes: loading will
     fetch it.
     """
-    if spec.engine in (FAKE_ENGINE, API):
-        return
     folder = local_dir(spec.path, spec.revision)
     if folder is not None:
         if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
@@ -233,8 +179,11 @@ def check_weight_file(file: Path) -> None:
         )
 
 
-def _content(path: str, revision: str, code: bool) -> Mapping[str, Any]:
-    """Digests of a local directory's files, or id and commit of a hub checkpoint."""
+def content(path: str, revision: str, code: bool) -> Mapping[str, Any]:
+    """Digests of a local directory's files (`code`: its Python files too), or id and commit of a hub checkpoint.
+
+    ModelError when the path is neither a directory nor a possible hub id.
+    """
     folder = Path(path).expanduser()
     if not folder.is_dir():
         local_dir(path, revision)  # raises when it cannot be a hub id either

@@ -10,7 +10,7 @@ from evalkit.core.records import Job
 from evalkit.engines.catalog import create_engine
 from evalkit.execution.runner import JobFailure, Outcome, Progress
 from evalkit.execution.worker import Event, Worker, run_guarded
-from evalkit.plan.manifest import RunPlan
+from evalkit.plan.plan import RunPlan
 from evalkit.results.store import RunStore
 
 

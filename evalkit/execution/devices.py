@@ -7,9 +7,7 @@ import shutil
 import subprocess
 
 from evalkit.core.records import ModelSpec
-
-NO_DEVICES = ("fake", "openai_api", "recorded")
-"""Engines that compute nothing here."""
+from evalkit.engines.catalog import entry_of
 
 
 def cuda_devices() -> list[str]:
@@ -30,7 +28,7 @@ def cuda_devices() -> list[str]:
 
 def uses_cuda(spec: ModelSpec, devices: list[str]) -> bool:
     """Whether a model's workers take CUDA slots."""
-    return bool(devices) and spec.device in ("auto", "cuda") and spec.engine not in NO_DEVICES
+    return bool(devices) and spec.device in ("auto", "cuda") and entry_of(spec).uses_device
 
 
 def worker_environment(devices: list[str] | None, workers: int) -> dict[str, str]:

@@ -18,7 +18,7 @@ from evalkit.execution.events import EventReader
 from evalkit.execution.pool import Crew
 from evalkit.execution.runner import Limits, Outcome, Progress
 from evalkit.execution.worker import job_line
-from evalkit.plan.manifest import RunPlan
+from evalkit.plan.plan import RunPlan
 from evalkit.results.store import RunStore
 
 POLL_SECONDS = 0.5

@@ -10,7 +10,7 @@ from evalkit.core.errors import StoreError
 from evalkit.core.records import Job
 from evalkit.execution.dispatch import TRIES, Dispatch
 from evalkit.execution.runner import JobFailure, Outcome, Progress
-from evalkit.plan.manifest import RunPlan
+from evalkit.plan.plan import RunPlan
 
 
 class Member(Protocol):

@@ -21,8 +21,8 @@ from evalkit.core.records import Job, ModelSpec, Reply, Request
 from evalkit.execution.pool import Crew
 from evalkit.execution.runner import Limits, Outcome, Progress
 from evalkit.execution.worker import Event, serve
-from evalkit.plan.manifest import RunPlan
-from evalkit.results.store import ReplyWriter, RunStore
+from evalkit.plan.plan import RunPlan
+from evalkit.results.store import LineWriter, ReplyWriter, RunStore
 
 POLL_SECONDS = 0.5
 HINT = "pip install 'evalkit[ray]'"
@@ -48,6 +48,18 @@ class FarStore:
     def writer(self, *_where: str) -> FarStore:
         """Itself: the driver knows which job runs."""
         return self
+
+    def index_writer(self, *_where: str) -> FarStore:
+        """Itself, too."""
+        return self
+
+    def index_lines(self, *_where: str) -> Iterator[dict[str, Any]]:
+        """None: the driver takes a line twice without harm."""
+        return iter(())
+
+    def append_line(self, line: Mapping[str, Any]) -> None:
+        """Send one line of the index to the driver."""
+        self._send({"event": "indexed", "line": line})
 
     def append(self, request: Request, reply: Reply) -> None:
         """Send one reply to the driver."""
@@ -110,6 +122,7 @@ class RayWorker:
         self.gone = False
         self._actor, self._store = actor, store
         self._writer: ReplyWriter | None = None
+        self._index: LineWriter | None = None
         self.asked = actor.news.remote()
 
     def hand(self, job: Job) -> None:
@@ -123,17 +136,23 @@ class RayWorker:
         self.gone = True
 
     def take(self, event: Event) -> None:
-        """Keep a reply that could not be written where it was made."""
+        """Keep a reply, or a line of the index, that could not be written where it was made."""
+        assert self.job is not None
+        if event["event"] == "indexed":
+            if self._index is None:
+                self._index = self._store.index_writer(self.job.model, self.job.benchmark, self.job.subset, self.id)
+            self._index.append_line(event["line"])
+            return
         if self._writer is None:
-            assert self.job is not None
             self._writer = self._store.writer(self.job.model, self.job.benchmark, self.job.subset, self.id)
         self._writer.append(event["request"], event["reply"])
 
     def close(self) -> None:
         """The job is over: its replies are on the disk."""
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+        for writer in (self._writer, self._index):
+            if writer is not None:
+                writer.close()
+        self._writer = self._index = None
 
     def ask(self) -> None:
         """Wait for more news."""
@@ -217,7 +236,7 @@ class _Session:
             return
         for event in events:
             worker.moved = time.monotonic()
-            if event["event"] == "reply":
+            if event["event"] in ("reply", "indexed"):
                 worker.take(event)
                 continue
             if event["event"] in ("done", "failed"):

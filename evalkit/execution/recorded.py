@@ -7,20 +7,19 @@ from dataclasses import replace
 from typing import Any
 
 from evalkit.core.records import Job
+from evalkit.engines.catalog import entry_of
 from evalkit.engines.recorded.engine import ENGINE, Outputs, RecordedEngine
 from evalkit.execution.debug import Listener
 from evalkit.execution.runner import JobFailure, Outcome, Progress, Runner
 from evalkit.execution.worker import Worker, run_guarded
-from evalkit.plan.manifest import Pair, RunPlan
-from evalkit.plan.task import Task
+from evalkit.plan.plan import Pair, RunPlan
 from evalkit.results.store import RunStore
 
 
 class RecordedRunner:
     """Runs the jobs of recorded models here, as copying texts is not worth a process, and hands on the others."""
 
-    def __init__(self, tasks: Mapping[Pair, Task], recorded: Mapping[Pair, Outputs], runner: Runner) -> None:
-        self._tasks = tasks
+    def __init__(self, recorded: Mapping[Pair, Outputs], runner: Runner) -> None:
         self._recorded = recorded
         self._runner = runner
 
@@ -32,7 +31,7 @@ class RecordedRunner:
         for pair, outputs in self._recorded.items():
             own = _whole([j for j in jobs if (j.model, j.benchmark) == (pair.model, pair.benchmark)])
             engine = RecordedEngine(plan.models[pair.model], outputs)
-            worker = Worker(store, plan, pair.model, ENGINE, engine, {pair.benchmark: self._tasks[pair]})
+            worker = Worker(store, plan, pair.model, ENGINE, engine)
             facts[pair.model] = {**facts.get(pair.model, {}), pair.benchmark: dict(engine.describe())}
             for job in own:
                 if job.subset in outputs.absent:
@@ -41,7 +40,7 @@ class RecordedRunner:
                 else:
                     run_guarded(worker, job, Listener(job, failures, seconds, progress))
                 progress(job, 1.0)
-        others = [job for job in jobs if plan.models[job.model].engine != ENGINE]
+        others = [job for job in jobs if not entry_of(plan.models[job.model]).recorded]
         if not others:
             return Outcome(tuple(failures), facts, seconds)
         asked = self._runner.run(store, plan, others, progress)

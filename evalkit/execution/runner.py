@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from evalkit.core.records import Job
-from evalkit.plan.manifest import RunPlan
+from evalkit.plan.plan import RunPlan
 from evalkit.results.store import RunStore
 
 Progress = Callable[[Job, float], None]

@@ -19,11 +19,11 @@ from typing import Any
 
 from evalkit.core.errors import ConfigError
 from evalkit.core.records import Job
-from evalkit.execution.devices import NO_DEVICES
+from evalkit.engines.catalog import entry_of
 from evalkit.execution.pool import Crew
 from evalkit.execution.runner import Limits, Outcome, Progress
 from evalkit.execution.worker import Event, serve, start_heartbeat
-from evalkit.plan.manifest import RunPlan
+from evalkit.plan.plan import RunPlan
 from evalkit.results.store import RunStore
 
 HINT = "pip install 'evalkit[slurm]'"
@@ -227,7 +227,7 @@ class _Session:
         }
         named = {"partition": self.options.partition, "qos": self.options.qos}
         wanted |= {key: value for key, value in named.items() if value}
-        if spec.engine not in NO_DEVICES and spec.device in ("auto", "cuda"):
+        if entry_of(spec).uses_device and spec.device in ("auto", "cuda"):
             wanted["gres"] = f"gpu:{spec.gpus}"
         folder = self.store.log_path("slurm").with_suffix("")
         executor = submitit.SlurmExecutor(folder=folder, max_num_timeout=MOST_TIMEOUTS)

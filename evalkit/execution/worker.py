@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,9 @@ from evalkit.core.errors import EvalkitError, StoreError
 from evalkit.core.records import Job, Request
 from evalkit.engines.base import Engine
 from evalkit.engines.catalog import create_engine
-from evalkit.plan.manifest import RunPlan, from_manifest
-from evalkit.plan.task import Task, requests_of
+from evalkit.execution.pending import index_subset
+from evalkit.plan.manifest import from_manifest
+from evalkit.plan.plan import Pair, RunPlan
 from evalkit.results.store import RunStore
 
 Event = Mapping[str, Any]
@@ -37,7 +38,7 @@ PR_SET_PDEATHSIG = 1
 
 
 class Worker:
-    """A loaded model and the tasks it has met."""
+    """A loaded model and the plan that it serves."""
 
     def __init__(
         self,
@@ -46,14 +47,12 @@ class Worker:
         model: str,
         worker_id: str,
         engine: Engine,
-        tasks: Mapping[str, Task] | None = None,
     ) -> None:
         self.store = store
         self.plan = plan
         self.model = model
         self.id = worker_id
         self.engine = engine
-        self._tasks = dict(tasks or {})
 
     def run_job(self, job: Job, send: Send) -> None:
         """Answer the job's open requests and append the replies; tells progress and the end."""
@@ -85,21 +84,12 @@ class Worker:
         )
 
     def _pending(self, job: Job) -> dict[str, Request]:
-        """key -> request of everything in the job that has no answer in the store."""
-        task = self._task(job.benchmark)
+        """key -> request of everything in the job that has no answer in the store; all keys are kept in the index."""
+        pair = Pair(self.model, job.benchmark)
+        samples = self.plan.task(pair).samples(job.subset)[job.start : job.stop]
+        requests = index_subset(self.plan, pair, self.store, job.subset, samples, self.id)
         answered = {k for k, r in self.store.replies(job.model, job.benchmark, job.subset).items() if not r.error}
-        return {r.key: r for r in self._requests(task, job) if r.key not in answered}
-
-    def _requests(self, task: Task, job: Job) -> Iterator[Request]:
-        model, fingerprint = self.plan.models[self.model], self.plan.fingerprints[self.model]
-        for sample in task.samples(job.subset)[job.start : job.stop]:
-            yield from requests_of(task, sample, model, fingerprint, self.plan.seed)
-
-    def _task(self, benchmark: str) -> Task:
-        if benchmark not in self._tasks:
-            pair = next(p for p in self.plan.pairs if (p.model, p.benchmark) == (self.model, benchmark))
-            self._tasks[benchmark] = self.plan.task(pair)
-        return self._tasks[benchmark]
+        return {r.key: r for asked in requests.values() for r in asked if r.key not in answered}
 
 
 def failure(error: BaseException) -> dict[str, str]:

@@ -14,12 +14,9 @@ from typing import Any
 from evalkit.core.errors import DataError
 from evalkit.core.records import ModelSpec, Request, Sample
 from evalkit.core.sequences import unique_length
-from evalkit.engines.catalog import create_engine
-from evalkit.engines.openai_api.limits import rough_tokens
-from evalkit.engines.openai_api.options import ENGINE as API
-from evalkit.engines.recorded.engine import ENGINE as RECORDED
-from evalkit.plan.manifest import Pair
-from evalkit.plan.planning import Planned, asked, text_of
+from evalkit.engines.catalog import create_engine, entry_of
+from evalkit.plan.jobs import text_of
+from evalkit.plan.plan import Pair, Planned, RunPlan
 
 COUNTED = 32
 """Samples of a subset whose tokens are counted; the others are taken to be like them."""
@@ -55,7 +52,7 @@ class Forecast:
 
 def forecast(planned: Planned) -> list[Forecast]:
     """The work of every planned pair, counted without a model."""
-    return [_count(planned, pair) for pair in planned.tasks]
+    return [_count(planned.plan, pair) for pair in planned.runnable]
 
 
 def calibrated(planned: Planned, found: Sequence[Forecast]) -> Iterator[Forecast]:
@@ -63,26 +60,26 @@ def calibrated(planned: Planned, found: Sequence[Forecast]) -> Iterator[Forecast
 
     ModelError when a model cannot be loaded.
     """
-    pairs = {(pair.model, pair.benchmark): pair for pair in planned.tasks}
+    pairs = {(pair.model, pair.benchmark): pair for pair in planned.runnable}
     for name, spec in planned.plan.models.items():
         own = [f for f in found if f.model == name]
-        if spec.engine == RECORDED or not own:
+        if entry_of(spec).recorded or not own:
             yield from own
             continue
         with closing(create_engine(spec)) as engine:
             for item in own:
-                seconds = _expected(planned, pairs[name, item.dataset], item, engine)
+                seconds = _expected(planned.plan, pairs[name, item.dataset], item, engine)
                 yield replace(item, seconds=seconds, memory=engine.describe().get("peak_memory") or _resident_peak())
 
 
-def _count(planned: Planned, pair: Pair) -> Forecast:
-    task, encode = planned.tasks[pair], _encoder(planned, pair)
+def _count(plan: RunPlan, pair: Pair) -> Forecast:
+    task, encode = plan.task(pair), _encoder(plan, pair)
     requests = written = 0
     tokens = unique = 0.0
     for subset in task.scored:
         samples = task.samples(subset)
         chosen = _spread(samples)
-        asks = [asked(planned, pair, sample) for sample in chosen]
+        asks = [list(plan.requests(pair, sample)) for sample in chosen]
         share = len(samples) / len(chosen)
         requests += round(share * sum(map(len, asks)))
         written += round(share * sum(r.gen.max_out_len for ask in asks for r in ask if r.gen))
@@ -90,11 +87,10 @@ def _count(planned: Planned, pair: Pair) -> Forecast:
             ids = [[tuple(encode(text_of(r))) for r in ask] for ask in asks]
             tokens += share * sum(len(i) for ask in ids for i in ask)
             unique += _unique(ids, len(samples))
-    b = task.benchmark
+    b = plan.benchmarks[pair.benchmark]
     known = encode is not None
-    spec = planned.plan.models[pair.model]
-    if spec.engine == API and b.mode != "gen":
-        written = requests  # one token each, thrown away
+    spec = plan.models[pair.model]
+    written += requests * entry_of(spec).tokens_written_per_score if b.mode != "gen" else 0
     return Forecast(
         pair.model,
         b.name,
@@ -112,27 +108,27 @@ def _count(planned: Planned, pair: Pair) -> Forecast:
 
 def _price(spec: ModelSpec, tokens: float, written: int) -> float | None:
     """The price of prompts and full outputs by the prices of a model config; None without any."""
-    prices = [float(spec.options.get(name, 0)) for name in ("price_in", "price_out")]
-    return (tokens * prices[0] + written * prices[1]) / 1e6 if spec.engine == API and any(prices) else None
+    pricing = entry_of(spec).pricing(spec)
+    return pricing.price(tokens, written) if pricing and pricing.has_prices else None
 
 
 def spending(planned: Planned) -> Iterator[str]:
     """What each model that costs money, or has a budget, will take at most."""
     for name, spec in planned.plan.models.items():
-        options = {k: spec.options.get(k, 0) for k in ("price_in", "price_out", "budget", "budget_tokens")}
-        pairs = [pair for pair in planned.tasks if pair.model == name]
-        if spec.engine != API or not any(options.values()) or not pairs:
+        pricing = entry_of(spec).pricing(spec)
+        pairs = [pair for pair in planned.runnable if pair.model == name]
+        if pricing is None or not pairs:
             continue
-        found = [_count(planned, pair) for pair in pairs]
-        tokens, written = sum(f.tokens or 0 for f in found), sum(f.written for f in found)
-        said = f"{name}: {sum(f.requests for f in found):,} requests, about {tokens:,} prompt tokens, "
-        said += f"at most {written:,} output tokens"
-        price = sum(f.price or 0.0 for f in found)
-        said += f", at most about {price:.2f} by the config's prices" if price else ""
-        over = (options["budget"] and price > options["budget"]) or (
-            options["budget_tokens"] and tokens + written > options["budget_tokens"]
+        parts = [_count(planned.plan, pair) for pair in pairs]
+        tokens, written = sum(f.tokens or 0 for f in parts), sum(f.written for f in parts)
+        text = f"{name}: {sum(f.requests for f in parts):,} requests, about {tokens:,} prompt tokens, "
+        text += f"at most {written:,} output tokens"
+        price = sum(f.price or 0.0 for f in parts)
+        text += f", at most about {price:.2f} by the config's prices" if price else ""
+        over_budget = (pricing.budget and price > pricing.budget) or (
+            pricing.budget_tokens and tokens + written > pricing.budget_tokens
         )
-        yield said + ("; the budget may end the run before it is done" if over else "")
+        yield text + ("; the budget may end the run before it is done" if over_budget else "")
 
 
 def _spread(samples: Sequence[Sample]) -> list[Sample]:
@@ -151,29 +147,29 @@ def _unique(ids: Sequence[Sequence[tuple[Any, ...]]], count: int) -> float:
     return whole + (whole - half) / more * (count - len(ids))
 
 
-def _encoder(planned: Planned, pair: Pair) -> Encode | None:
+def _encoder(plan: RunPlan, pair: Pair) -> Encode | None:
     """The tokenizer of the pair's model; None where there is none to read, pieces of about its size for an API."""
-    spec = planned.plan.models[pair.model]
+    spec = plan.models[pair.model]
     try:
-        return planned.plan.load_tokenizer(spec).encode
+        return plan.load_tokenizer(spec).encode
     except DataError:
-        return rough_tokens if spec.engine == API else None
+        return entry_of(spec).rough_tokens
 
 
-def _expected(planned: Planned, pair: Pair, item: Forecast, engine: Any) -> float:
+def _expected(plan: RunPlan, pair: Pair, item: Forecast, engine: Any) -> float:
     """Seconds of all samples, from the time of a few.
 
     Scoring goes with the unique tokens, generation with the samples, whose outputs end by themselves.
     """
-    task = planned.tasks[pair]
+    task = plan.task(pair)
     subset = max(task.scored, key=lambda s: len(task.samples(s)))
     tried = task.samples(subset)[: TRIED_WRITTEN if item.mode == "gen" else TRIED_SCORED]
-    asks = [asked(planned, pair, sample) for sample in tried]
+    asks = [list(plan.requests(pair, sample)) for sample in tried]
     _answer(engine, asks[:1])  # the first pass pays for threads, kernels and memory
     seconds = _answer(engine, asks)
     if item.mode == "gen":
         return seconds / len(tried) * item.samples
-    encode = _encoder(planned, pair) or str.encode
+    encode = _encoder(plan, pair) or str.encode
     size = unique_length(tuple(encode(text_of(r))) for ask in asks for r in ask)
     return seconds / max(1, size) * (item.unique if item.unique is not None else size / len(tried) * item.samples)
 

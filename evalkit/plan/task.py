@@ -25,7 +25,7 @@ from evalkit.core.records import (
 )
 from evalkit.data import sources
 from evalkit.data.files import DataRoot, Wanted, read_file
-from evalkit.engines.recorded.engine import ENGINE as RECORDED
+from evalkit.engines.catalog import entry_of
 from evalkit.plan.check import check_templates
 from evalkit.prompts import builders, fewshot, rendering, rows
 from evalkit.prompts.rendering import Exemplars
@@ -50,6 +50,19 @@ class Cut:
             chosen = random.Random(f"{self.seed}/{salt}").sample(range(len(items)), self.sample)
             items = [items[i] for i in sorted(chosen)]
         return list(items if self.limit is None else items[: self.limit])
+
+
+def splits_of(benchmark: Benchmark) -> list[tuple[str, str]]:
+    """(row prefix, split) of every run of a member."""
+    split = benchmark.data.split
+    if isinstance(split, str):
+        return [("", split)]
+    return [(prefix if prefix.endswith("-") else prefix + "-", name) for prefix, name in split.items()]
+
+
+def subsets_of(benchmark: Benchmark) -> list[str]:
+    """Names of a benchmark's subsets, in config order; one for each split of a member."""
+    return [prefix + member.name for member in benchmark.members for prefix, _ in splits_of(benchmark)]
 
 
 class Task:
@@ -80,7 +93,7 @@ class Task:
     @property
     def subsets(self) -> list[str]:
         """Names of the scored subsets, in config order; one for each split of a member."""
-        return [prefix + m.name for m in self.benchmark.members for prefix, _ in self._splits()]
+        return subsets_of(self.benchmark)
 
     @property
     def scored(self) -> list[str]:
@@ -169,16 +182,9 @@ class Task:
                     f"fetch it again, or accept it with --set {self.benchmark.name}:shots.sha256={accepted}",
                 )
 
-    def _splits(self) -> list[tuple[str, str]]:
-        """(row prefix, split) of every run of a member."""
-        split = self.benchmark.data.split
-        if isinstance(split, str):
-            return [("", split)]
-        return [(prefix if prefix.endswith("-") else prefix + "-", name) for prefix, name in split.items()]
-
     def _find(self, subset: str) -> tuple[Member, str, str]:
         for member in self.benchmark.members:
-            for prefix, split in self._splits():
+            for prefix, split in splits_of(self.benchmark):
                 if subset == prefix + member.name:
                     return member, prefix, split
         raise ConfigError(f"{self.benchmark.name} has no subset {subset!r}", "`run.py show NAME` lists them")
@@ -231,7 +237,7 @@ class Task:
 def requests_of(task: Task, sample: Sample, model: ModelSpec, fingerprint: str, seed: int = 0) -> Iterator[Request]:
     """The requests of one sample, in label order; the key decides what a resumed run skips."""
     # Outputs made elsewhere are told apart by their sample; nobody is asked a prompt.
-    rendered = Rendered(text=sample.id) if model.engine == RECORDED else task.render(sample, model.kind)
+    rendered = Rendered(text=sample.id) if entry_of(model).recorded else task.render(sample, model.kind)
     if rendered.ppl is not None:
         for label, text in rendered.ppl.items():
             yield _keyed(Request("", sample.id, "ppl", text=text, label=label), fingerprint)

@@ -9,6 +9,7 @@ from typing import Any
 from evalkit.core import stats
 from evalkit.core.errors import ConfigError
 from evalkit.core.records import Benchmark, Score, Verdict
+from evalkit.plan.plan import Pair
 from evalkit.report.gate import headlines
 from evalkit.results.scored import StoredRun
 from evalkit.scoring.aggregate import headline_parts, weights_of
@@ -119,7 +120,7 @@ def _compare_models(a: StoredRun, b: StoredRun, model_a: str, model_b: str) -> C
 def _difference(a: StoredRun, b: StoredRun, one: Score, two: Score) -> Difference:
     benchmark = a.plan.benchmarks[one.benchmark]
     verdicts = [r.store.verdicts(s.model, s.benchmark) for r, s in ((a, one), (b, two))]
-    subsets = list(dict.fromkeys(_subset(v) for v in verdicts[0]))
+    subsets = list(dict.fromkeys(v.subset for v in verdicts[0]))
     members = headline_parts(benchmark, subsets).get(one.row, {})
     values_a, values_b = (_values(v, members) for v in verdicts)
     pairs = {i: (values_a[i], values_b[i]) for i in values_a if i in values_b}
@@ -131,16 +132,12 @@ def _difference(a: StoredRun, b: StoredRun, one: Score, two: Score) -> Differenc
     return Difference(one.row, one, two, interval, p, test, len(pairs), better, worse, flips)
 
 
-def _subset(verdict: Verdict) -> str:
-    return verdict.sample_id.rpartition("/")[0]
-
-
 def _values(verdicts: Sequence[Verdict], subsets: Mapping[str, str]) -> dict[str, float]:
     """Sample id -> mean of its draws' primary values, for samples with an answer in these subsets."""
     found: dict[str, list[float]] = {}
     for v in verdicts:
         value = v.values.get(VALUE)
-        if not v.missing and isinstance(value, (bool, int, float)) and _subset(v) in subsets:
+        if not v.missing and isinstance(value, (bool, int, float)) and v.subset in subsets:
             found.setdefault(v.sample_id, []).append(float(value))
     return {sample: stats.mean(values) for sample, values in found.items()}
 
@@ -226,10 +223,7 @@ def _unlike_benchmarks(a: StoredRun, b: StoredRun, matched: Sequence[tuple[Score
         if first.hash != second.hash:
             keys = ", ".join(_differing(first.resolved, second.resolved)) or "the exemplar file"
             yield f"{name}: version {first.hash[:6]} / {second.hash[:6]}, unlike in: {keys}"
-        data = [
-            next((p.data_fingerprint for p in r.plan.pairs if (p.model, p.benchmark) == pair), "")
-            for r, pair in ((a, one), (b, two))
-        ]
+        data = [r.plan.facts_of(Pair(*pair)).data_fingerprint for r, pair in ((a, one), (b, two))]
         if data[0] != data[1]:
             yield f"{name}: data fingerprint {data[0][:12]} / {data[1][:12]}: other rows, exemplars or golds"
 

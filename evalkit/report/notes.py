@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evalkit.core.records import Score
-from evalkit.engines.recorded.engine import ENGINE as RECORDED
+from evalkit.engines.catalog import entry_of
 from evalkit.execution.runner import JobFailure
-from evalkit.plan.manifest import RunPlan
+from evalkit.plan.plan import RunPlan
 from evalkit.scoring.aggregate import FAILURE
 from evalkit.scoring.metrics import make_metric
 from evalkit.scoring.score import THINKING, UNSAFE
@@ -25,9 +25,9 @@ def notes_of(plan: RunPlan, failures: Sequence[JobFailure], engines: Mapping[str
         notes.append(f"limited: the first {plan.cut.limit} rows of every subset; not comparable with published scores")
     if plan.cut.sample is not None:
         notes.append(f"limited: {plan.cut.sample} random rows of every subset (seed {plan.cut.seed}); not comparable")
-    if any(plan.root_of(b).is_sample for b in plan.benchmarks.values()):
+    if any(plan.uses_sample_data(b) for b in plan.benchmarks.values()):
         notes.append("sample data: the project's own made-up rows, not the benchmarks'; scores mean nothing elsewhere")
-    recorded = [m for m in plan.models.values() if m.engine == RECORDED]
+    recorded = [m for m in plan.models.values() if entry_of(m).recorded]
     notes += [f"{m.name}: outputs made elsewhere, read from {m.path}" for m in recorded]
     notes += [f"{b.name}: {b.notes}" for b in plan.benchmarks.values() if b.notes]
     said: dict[str, list[JobFailure]] = {}

@@ -8,7 +8,8 @@ from typing import Any
 
 from evalkit.core.errors import StoreError
 from evalkit.core.records import Score
-from evalkit.plan.manifest import RunPlan, from_manifest
+from evalkit.plan.manifest import from_manifest
+from evalkit.plan.plan import RunPlan
 from evalkit.results.store import COMPLETE, RunStore
 
 
@@ -27,7 +28,7 @@ class StoredRun:
         for name, benchmark in self.plan.benchmarks.items():
             if self.plan.cut.is_cut:
                 found[name] = "limited run (--limit, --sample)"
-            elif not benchmark.data.package and self.plan.root_of(benchmark).is_sample:
+            elif not benchmark.data.package and self.plan.uses_sample_data(benchmark):
                 found[name] = "sample data"
         return found
 

@@ -20,15 +20,19 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
-from evalkit.core.digest import plain
+from evalkit.core.digest import digest, plain
 from evalkit.core.errors import StoreError
 from evalkit.core.records import Reply, Request, Verdict
 
 MANIFEST = "manifest.json"
 LOCK = ".lock"
 PROGRESS = "progress.json"
+REPLIES, REQUESTS, SAMPLES, SCORES = "replies", "requests", "samples", "scores"
+"""Folders below a run's."""
 RUNNING, COMPLETE, INCOMPLETE = "running", "complete", "incomplete"
 UNSAFE = re.compile(r"[^\w.+=@-]+")
+LONGEST_NAME = 150
+"""Bytes; file systems take 255, and worker ids and suffixes follow."""
 REPLY_DEFAULTS = {f.name: f.default for f in fields(Reply)}
 
 
@@ -49,12 +53,25 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 
 def safe(name: str) -> str:
-    """A file name for any model, benchmark or subset name."""
+    """A file name for any model, benchmark or subset name: two names never share one.
+
+    Names of letters, digits and `._+=@-` stand for themselves; others get `~` and a digest behind what is
+    readable of them.
+    """
+    readable = UNSAFE.sub("_", name)
+    if readable == name and name.strip(".") and len(name.encode()) <= LONGEST_NAME:
+        return name
+    short = readable.strip(".").encode()[: LONGEST_NAME - 9].decode("utf-8", "ignore")
+    return f"{short}~{digest(name, 8)}"
+
+
+def legacy_safe(name: str) -> str:
+    """The file name that runs before version 0.1.0 have, where two names could share one."""
     return UNSAFE.sub("_", name) or "_"
 
 
-class ReplyWriter:
-    """Appends replies of one worker to one file, a line each, flushed at once."""
+class LineWriter:
+    """Appends JSON lines of one worker to one file, each flushed at once: on return it survives this process."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -64,11 +81,8 @@ class ReplyWriter:
             if self._file.tell() and not _ends_with_newline(path):
                 self._file.write(b"\n")  # closes the line that a kill tore
 
-    def append(self, request: Request, reply: Reply) -> None:
-        """Write one reply; on return it survives the death of this process."""
-        record = {k: v for k, v in plain(reply).items() if v != REPLY_DEFAULTS.get(k, ...)}
-        record |= {"sample": request.sample_id}
-        record |= {"label": request.label} if request.label else {}
+    def append_line(self, record: Mapping[str, Any]) -> None:
+        """Write one line."""
         line = json.dumps(record, ensure_ascii=False, allow_nan=False).encode("utf-8", "surrogatepass")
         with disk_errors(self.path):
             self._file.write(line + b"\n")
@@ -82,6 +96,17 @@ class ReplyWriter:
                 os.fsync(self._file.fileno())
             finally:
                 self._file.close()
+
+
+class ReplyWriter(LineWriter):
+    """Appends replies of one worker to one file."""
+
+    def append(self, request: Request, reply: Reply) -> None:
+        """Write one reply."""
+        record = {k: v for k, v in plain(reply).items() if v != REPLY_DEFAULTS.get(k, ...)}
+        record |= {"sample": request.sample_id}
+        record |= {"label": request.label} if request.label else {}
+        self.append_line(record)
 
 
 def _ends_with_newline(path: Path) -> bool:
@@ -120,45 +145,84 @@ class RunStore:
 
     def writer(self, model: str, benchmark: str, subset: str, worker: str) -> ReplyWriter:
         """An appender for one worker's replies to one subset."""
-        return ReplyWriter(self._replies(model, benchmark) / f"{safe(subset)}.{worker}.jsonl")
+        return ReplyWriter(self.folder / REPLIES / safe(model) / safe(benchmark) / f"{safe(subset)}.{worker}.jsonl")
 
     def replies(self, model: str, benchmark: str, subset: str | None = None) -> dict[str, Reply]:
         """key -> reply of all workers; an answer wins over an error, torn lines are skipped."""
         found: dict[str, Reply] = {}
-        pattern = "*.jsonl" if subset is None else f"{glob.escape(safe(subset))}.*.jsonl"
-        for path in sorted(self._replies(model, benchmark).glob(pattern)):
+        for path in self._worker_files(REPLIES, model, benchmark, subset):
             for reply in _read_replies(path):
                 if reply.key not in found or found[reply.key].error:
                     found[reply.key] = reply
         return found
 
+    def has_replies(self, model: str, benchmark: str, subset: str | None = None) -> bool:
+        """Whether anything was ever answered."""
+        return any(path.stat().st_size for path in self._worker_files(REPLIES, model, benchmark, subset))
+
+    def index_writer(self, model: str, benchmark: str, subset: str, worker: str) -> LineWriter:
+        """An appender for the keys of requests (see `index.py`)."""
+        return LineWriter(self.folder / REQUESTS / safe(model) / safe(benchmark) / f"{safe(subset)}.{worker}.jsonl")
+
+    def index_lines(self, model: str, benchmark: str, subset: str) -> Iterator[dict[str, Any]]:
+        """The lines of all workers; torn ones are skipped."""
+        for path in self._worker_files(REQUESTS, model, benchmark, subset):
+            yield from _json_lines(path)
+
+    def write_samples(self, benchmark: str, data_fingerprint: str, subset: str, content: bytes) -> None:
+        """The samples of a subset (see `index.py`)."""
+        write_file(self._samples(benchmark, data_fingerprint, subset), content)
+
+    def samples(self, benchmark: str, data_fingerprint: str, subset: str) -> bytes | None:
+        """What `write_samples` wrote; None where nothing was written."""
+        try:
+            return self._samples(benchmark, data_fingerprint, subset).read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StoreError(f"cannot read the samples of {benchmark}: {error}", "check the run's folder") from error
+
+    def _samples(self, benchmark: str, data_fingerprint: str, subset: str) -> Path:
+        return self.folder / SAMPLES / safe(benchmark) / data_fingerprint[:12] / f"{safe(subset)}.jsonl.gz"
+
+    def _worker_files(self, kind: str, model: str, benchmark: str, subset: str | None) -> list[Path]:
+        """The files of all workers, under the names of today and of earlier versions."""
+        found: dict[Path, None] = {}
+        for rename in (safe, legacy_safe):
+            folder = self.folder / kind / rename(model) / rename(benchmark)
+            pattern = "*.jsonl" if subset is None else f"{glob.escape(rename(subset))}.*.jsonl"
+            found |= dict.fromkeys(sorted(folder.glob(pattern)))
+        return list(found)
+
     def write_verdicts(self, model: str, benchmark: str, subset: str, verdicts: Iterable[Verdict]) -> None:
         """The judgements on one subset, a line a sample, in sample order."""
         lines = [json.dumps(plain(v), ensure_ascii=False, default=str) + "\n" for v in verdicts]
-        write_file(self.folder / "scores" / safe(model) / safe(benchmark) / f"{safe(subset)}.jsonl", "".join(lines))
+        write_file(self.verdicts_path(model, benchmark) / f"{safe(subset)}.jsonl", "".join(lines))
 
     def verdicts(self, model: str, benchmark: str) -> list[Verdict]:
         """What `write_verdicts` wrote, all subsets of a benchmark; StoreError when a file is damaged."""
         found = []
-        for path in sorted(self.verdicts_path(model, benchmark).glob("*.jsonl")):
+        folders = [self.folder / SCORES / rename(model) / rename(benchmark) for rename in (safe, legacy_safe)]
+        folder = next((f for f in folders if f.is_dir()), folders[0])
+        for path in sorted(folder.glob("*.jsonl")):
             try:
                 text = path.read_text(encoding="utf-8", errors="surrogatepass")
-                found += [Verdict(**json.loads(line)) for line in text.split("\n") if line]
-            except (OSError, ValueError, TypeError) as error:
+                found += [_verdict(json.loads(line)) for line in text.split("\n") if line]
+            except (OSError, ValueError, TypeError, KeyError) as error:
                 raise StoreError(f"cannot read {path}: {error}", f"run.py score {self.folder}") from error
         return found
 
     def verdicts_path(self, model: str, benchmark: str) -> Path:
         """Folder of a benchmark's verdict files."""
-        return self.folder / "scores" / safe(model) / safe(benchmark)
+        return self.folder / SCORES / safe(model) / safe(benchmark)
 
     def write_scores(self, content: Mapping[str, Any]) -> None:
         """All scores of the run."""
-        write_file(self.folder / "scores" / "scores.json", _json(content))
+        write_file(self.folder / SCORES / "scores.json", _json(content))
 
     def scores(self) -> dict[str, Any]:
         """What `write_scores` wrote; StoreError when the run was not scored."""
-        path = self.folder / "scores" / "scores.json"
+        path = self.folder / SCORES / "scores.json"
         try:
             loaded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             return loaded
@@ -242,9 +306,6 @@ class RunStore:
         finally:
             handle.close()
 
-    def _replies(self, model: str, benchmark: str) -> Path:
-        return self.folder / "replies" / safe(model) / safe(benchmark)
-
 
 def write_file(path: Path, content: str | bytes) -> None:
     """Replace a file in one step, its folder made; StoreError when that is not possible."""
@@ -263,12 +324,28 @@ def _json(value: Any) -> str:
 
 
 def _read_replies(path: Path) -> Iterator[Reply]:
-    for line in path.read_bytes().split(b"\n"):
+    for record in _json_lines(path):
         try:
-            record = json.loads(line)
             yield Reply(**{k: v for k, v in record.items() if k in REPLY_DEFAULTS})
-        except (ValueError, TypeError):
-            continue  # empty, or torn by a kill: its sample is asked again
+        except TypeError:
+            continue  # no key: not a reply
+
+
+def _json_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The objects of a file, line by line; what is empty or torn by a kill is skipped: its sample is asked again."""
+    with path.open("rb") as handle:
+        for line in handle:
+            try:
+                record = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(record, dict):
+                yield record
+
+
+def _verdict(record: Mapping[str, Any]) -> Verdict:
+    """A verdict from its line; earlier versions left the subset to the sample's id."""
+    return Verdict(**{"subset": str(record["sample_id"]).rpartition("/")[0], **record})
 
 
 def create_run(parent: Path, manifest: Mapping[str, Any]) -> RunStore:

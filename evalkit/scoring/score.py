@@ -11,8 +11,8 @@ from typing import Any
 
 from evalkit.core import stats, template
 from evalkit.core.reasoning import NONE, UNFINISHED, Reasoning, split_thinking
-from evalkit.core.records import Benchmark, ModelSpec, NamedCall, Reply, Request, Sample, Verdict
-from evalkit.plan.task import Task, requests_of
+from evalkit.core.records import Benchmark, NamedCall, Reply, Sample, Verdict
+from evalkit.results.index import IndexedSample
 from evalkit.sandbox import SandboxError, choose, run_programs
 from evalkit.sandbox.records import FAILURE, FAILURES
 from evalkit.scoring.extract import extract
@@ -88,28 +88,25 @@ class SubsetResult:
 
 
 def score_subset(
-    task: Task,
+    benchmark: Benchmark,
     subset: str,
-    model: ModelSpec,
-    fingerprint: str,
+    samples: Sequence[IndexedSample],
     replies: Mapping[str, Reply],
     options: Options,
-    seed: int = 0,
+    reasoning: Reasoning | None = None,
     noise: float | None = None,
 ) -> SubsetResult:
     """Judge every sample of a subset by the replies in the store.
 
-    `noise` is the uncertainty of a text's total log-probability in nats, where the engine measured one
-    (half precision): verdicts then keep their margins, and those below it are counted.
+    `benchmark` has as many draws as the samples were asked for. `reasoning` says how the model marks its
+    reasoning. `noise` is the uncertainty of a text's total log-probability in nats, where the engine measured
+    one (half precision): verdicts then keep their margins, and those below it are counted.
     """
-    benchmark = task.benchmark
-    samples = task.samples(subset)
-    asked = [list(requests_of(task, sample, model, fingerprint, seed)) for sample in samples]
     metric = make_metric(benchmark.metric)
     cases, verdicts = [], []
-    for sample, requests in zip(samples, asked, strict=True):
-        for group in _draws(requests, benchmark):
-            verdict, case = _read(benchmark, sample, group, replies, model.reasoning)
+    for indexed in samples:
+        for draw in _draws(indexed, benchmark):
+            verdict, case = _read(benchmark, indexed.sample, draw, replies, reasoning)
             verdicts.append(verdict)
             cases += [case] if case else []
     broken = _constant(verdicts) if benchmark.mode != "gen" else ""
@@ -170,41 +167,54 @@ def judge(metric: Metric, cases: Sequence[Case], options: Options) -> tuple[list
     return judged, metric.combine(judged)
 
 
-def _draws(requests: Sequence[Request], benchmark: Benchmark) -> list[list[Request]]:
-    """ppl and ll: one group with all labels; gen: a group for every draw."""
-    return [[r] for r in requests] if benchmark.mode == "gen" else [list(requests)]
+@dataclass(frozen=True)
+class _Draw:
+    """The requests whose replies give one answer: all labels of a sample, or one generation."""
+
+    repeat: int
+    keys: Mapping[str, str]
+    """Label -> key; for a generation its number -> key; empty where nobody asked."""
+
+
+def _draws(indexed: IndexedSample, benchmark: Benchmark) -> list[_Draw]:
+    """ppl and ll: one draw with all labels; gen: as many as the benchmark takes."""
+    if benchmark.mode != "gen":
+        return [_Draw(0, indexed.keys)]
+    names = [str(repeat) for repeat in range(benchmark.gen.num_samples)]
+    return [_Draw(int(name), {name: indexed.keys[name]} if name in indexed.keys else {}) for name in names]
 
 
 def _read(
     benchmark: Benchmark,
     sample: Sample,
-    requests: Sequence[Request],
+    draw: _Draw,
     replies: Mapping[str, Reply],
     reasoning: Reasoning | None,
 ) -> tuple[Verdict, Case | None]:
-    found = [r for r in (replies.get(r.key) for r in requests) if r is not None]
-    errors = sorted({_error_of(r, benchmark) for r in found} - {""})
-    answered = [r for r in found if not _error_of(r, benchmark)]
-    if len(answered) < len(requests):
+    found = {name: replies[key] for name, key in draw.keys.items() if key in replies}
+    errors = sorted({_error_of(reply, benchmark) for reply in found.values()} - {""})
+    answered = {name: reply for name, reply in found.items() if not _error_of(reply, benchmark)}
+    if not draw.keys or len(answered) < len(draw.keys):
         detail: dict[str, Any] = {"error": "; ".join(errors)} if errors else {}
-        return Verdict(sample.id, None, sample.gold, {}, missing=True, detail=detail), None
+        return Verdict(sample.id, sample.subset, None, sample.gold, {}, missing=True, detail=detail), None
     context = context_of(benchmark, sample)
     if benchmark.mode == "gen":
-        text = answered[0].text or ""
-        said = split_thinking(text, reasoning, benchmark.gen.stop) if reasoning else None
-        answer: Any = extract(said.answer if said else text, filled_steps(benchmark, sample), context)
-        detail = {"text": text, "finish": answered[0].finish, **({THINKING: said.thinking} if said else {})}
+        (reply,) = answered.values()
+        text = reply.text or ""
+        parts = split_thinking(text, reasoning, benchmark.gen.stop) if reasoning else None
+        answer: Any = extract(parts.answer if parts else text, filled_steps(benchmark, sample), context)
+        detail = {"text": text, "finish": reply.finish, **({THINKING: parts.thinking} if parts else {})}
     else:
-        scores = {r.label: reply.nll or 0.0 for r, reply in zip(requests, answered, strict=True)}
+        scores = {label: reply.nll or 0.0 for label, reply in answered.items()}
         answer = min(scores, key=lambda label: scores[label])  # the first label wins a tie
         totals = benchmark.mode == "ll"
         detail = {
             "nll": scores,
-            "tokens": {r.label: 1 if totals else reply.n_tokens for r, reply in zip(requests, answered, strict=True)},
+            "tokens": {label: 1 if totals else reply.n_tokens for label, reply in answered.items()},
         }
-    truncated = any(r.truncated for r in answered)
-    verdict = Verdict(sample.id, answer, sample.gold, {}, truncated=truncated, detail=detail)
-    return verdict, Case(sample.id, requests[0].repeat, answer, sample.gold, sample.row, context)
+    truncated = any(reply.truncated for reply in answered.values())
+    verdict = Verdict(sample.id, sample.subset, answer, sample.gold, {}, truncated=truncated, detail=detail)
+    return verdict, Case(sample.id, draw.repeat, answer, sample.gold, sample.row, context)
 
 
 def _error_of(reply: Reply, benchmark: Benchmark) -> str:

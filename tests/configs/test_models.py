@@ -14,9 +14,7 @@ from evalkit.configs.model import load_model_config, model_from
 from evalkit.core.digest import plain
 from evalkit.core.errors import ModelError
 from evalkit.core.records import ModelSpec, Turn
-from evalkit.engines.catalog import ENGINES
-from evalkit.engines.checkpoint import check_trust
-from evalkit.engines.options import check_options
+from evalkit.engines.catalog import ENGINES, check_options, check_trust
 from evalkit.report.summary import column_of
 from tests import helpers
 

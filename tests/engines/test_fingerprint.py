@@ -15,9 +15,8 @@ import pytest
 from evalkit.core.errors import ConfigError
 from evalkit.core.reasoning import Reasoning
 from evalkit.core.records import ModelSpec
-from evalkit.engines.checkpoint import fingerprint
+from evalkit.engines.catalog import ENGINES, check_options, fingerprint, performance
 from evalkit.engines.fake import FakeOptions
-from evalkit.engines.options import OPTIONS, check_options, performance
 from tests import helpers
 from tests.execution.test_resume import wait_for_replies
 
@@ -61,11 +60,11 @@ def test_what_decides_replies_is_in_the_fingerprint(tiny_model: Path, change: di
 
 
 def test_every_engine_names_its_options() -> None:
-    for engine, known in OPTIONS.items():
-        assert not set(known.performance) & set(known.reply)
+    for engine, known in ENGINES.items():
+        assert not set(known.performance_options) & set(known.reply_options)
         with pytest.raises(ConfigError, match=f"unknown option 'nope' of the {engine} engine"):
             check_options(ModelSpec("m", "x", "base", engine=engine, options={"nope": 1}))
-    assert set(OPTIONS["fake"].performance) == {f.name for f in fields(FakeOptions)}
+    assert set(ENGINES["fake"].performance_options) == {f.name for f in fields(FakeOptions)}
     spec = ModelSpec("m", "x", "base", gpus=2, options={"engine_path": "tree", "quantization": "8bit"})
     assert performance(spec) == {"gpus": 2, "device": "auto", "batch_tokens": None, "engine_path": "tree"}
 

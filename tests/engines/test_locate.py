@@ -15,7 +15,8 @@ import pytest
 
 from evalkit.core.errors import ModelError
 from evalkit.core.records import ModelSpec
-from evalkit.engines.checkpoint import check_checkpoint, detect_kind, fingerprint, local_dir
+from evalkit.engines.catalog import fingerprint
+from evalkit.engines.checkpoint import check_checkpoint, detect_kind, local_dir
 
 Copy = Callable[[Path], Path]
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -52,7 +53,7 @@ def test_each_file_counts(name: str, tiny_chat_model: Path, copy_of: Copy) -> No
         {"max_seq_len": 100},
         {"system_prompt": "x"},
         {"end_strings": ("x",)},
-        {"engine": "other"},
+        {"engine": "vllm"},
         {"attn_implementation": "eager"},
         {"options": {"a": 1}},
     ],

@@ -13,9 +13,10 @@ import pytest
 
 from evalkit.core.errors import ConfigError, ModelError
 from evalkit.core.records import GenSettings, ModelSpec, Reply, Request, Turn
+from evalkit.engines import checkpoint
 from evalkit.engines.hf.tokens import render_chat
-from evalkit.plan import planning
-from evalkit.plan.planning import RunOptions, make_plan
+from evalkit.plan.options import RunOptions
+from evalkit.plan.plan import make_plan
 from tests import helpers
 
 Ask = Callable[..., Request]
@@ -200,7 +201,7 @@ def remote(folder: Path) -> Path:
 
 def test_remote_code_is_refused_before_anything_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     touched: list[str] = []
-    monkeypatch.setattr(planning, "fetch_checkpoint", lambda path, revision="": touched.append(path))
+    monkeypatch.setattr(checkpoint, "fetch_checkpoint", lambda path, revision="": touched.append(path))
     named = {"models": ("far",), "config_dirs": (str(remote(tmp_path)),)}
     with pytest.raises(ModelError, match="far runs code that comes with the checkpoint") as caught:
         make_plan(options(**named))

@@ -14,9 +14,11 @@ import pytest
 from evalkit.api import evaluate
 from evalkit.core.errors import ConfigError, DataError, ModelError
 from evalkit.core.records import GenSettings, Request, Sample
-from evalkit.engines.recorded.engine import Outputs, RecordedEngine, recorded_fingerprint, recorded_model
+from evalkit.engines.catalog import fingerprint
+from evalkit.engines.recorded.engine import Outputs, RecordedEngine, recorded_model
 from evalkit.engines.recorded.matching import Expected, Line, by_subset, match, name_subsets
-from evalkit.plan.planning import Planned, RunOptions, make_plan
+from evalkit.plan.options import RunOptions
+from evalkit.plan.plan import Planned, make_plan
 from tests import helpers
 
 SUBSETS = ("abstract_algebra", "anatomy", "astronomy", "college_biology")
@@ -199,8 +201,8 @@ def test_line_order(tmp_path: Path) -> None:
 def test_random_sample_takes_the_lines_of_its_rows(tmp_path: Path) -> None:
     path = write(tmp_path / "m.jsonl", gsm8k_lines(range(16)))
     planned = plan(path, sample=5, seed=3)
-    (pair,) = planned.tasks
-    for sample in planned.tasks[pair].samples("gsm8k"):
+    (pair,) = planned.runnable
+    for sample in planned.plan.task(pair).samples("gsm8k"):
         assert planned.recorded[pair].texts[sample.id] == [f"row {sample.index}"]
 
 
@@ -253,8 +255,8 @@ def test_one_file_for_all_subsets_in_order(tmp_path: Path) -> None:
     lines = [{"prediction": f"{subset} {i}"} for subset in SUBSETS for i in range(8)]
     path = write(tmp_path / "m.jsonl", lines)
     planned = plan(path, datasets=MMLU)
-    (pair,) = planned.tasks
-    ordered = [f"{s}/{i}" for s in planned.tasks[pair].subsets for i in range(8)]
+    (pair,) = planned.runnable
+    ordered = [f"{s}/{i}" for s in planned.plan.task(pair).subsets for i in range(8)]
     assert [planned.recorded[pair].texts[name] for name in ordered] == [[line["prediction"]] for line in lines]
 
 
@@ -418,10 +420,10 @@ def test_texts_do_not_answer_a_ppl_benchmark(tmp_path: Path) -> None:
 
 
 def test_fingerprint_is_of_content_and_field(tmp_path: Path) -> None:
-    one = recorded_fingerprint(recorded_model(str(write(tmp_path / "a.jsonl", gsm8k_lines([1]))), None, ""))
-    same = recorded_fingerprint(recorded_model(str(write(tmp_path / "b.jsonl", gsm8k_lines([1]))), "base", ""))
-    other = recorded_fingerprint(recorded_model(str(write(tmp_path / "b.jsonl", gsm8k_lines([2]))), None, ""))
-    field = recorded_fingerprint(recorded_model(str(tmp_path / "a.jsonl"), None, "solution"))
+    one = fingerprint(recorded_model(str(write(tmp_path / "a.jsonl", gsm8k_lines([1]))), None, ""))
+    same = fingerprint(recorded_model(str(write(tmp_path / "b.jsonl", gsm8k_lines([1]))), "base", ""))
+    other = fingerprint(recorded_model(str(write(tmp_path / "b.jsonl", gsm8k_lines([2]))), None, ""))
+    field = fingerprint(recorded_model(str(tmp_path / "a.jsonl"), None, "solution"))
     assert one == same and len({one, other, field}) == 3
 
 

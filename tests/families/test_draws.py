@@ -12,6 +12,7 @@ import pytest
 from evalkit.api import load_benchmark
 from evalkit.core.records import ModelSpec, Reply
 from evalkit.plan.task import requests_of
+from evalkit.results.index import IndexedSample, keys_of
 from evalkit.scoring.aggregate import scores_of
 from evalkit.scoring.score import Options, score_subset
 from tests import helpers
@@ -58,7 +59,8 @@ def test_a_sample_with_too_few_draws_is_said() -> None:
     (subset,) = task.scored
     asked = [r for s in task.samples(subset) for r in requests_of(task, s, MODEL, "f")]
     replies = {r.key: Reply(r.key, text="The answer is 4") for r in asked[:-1]}
-    result = score_subset(task, subset, MODEL, "f", replies, Options())
+    indexed = [IndexedSample(s, keys_of(requests_of(task, s, MODEL, "f"))) for s in task.samples(subset)]
+    result = score_subset(task.benchmark, subset, indexed, replies, Options())
     assert result.lacking == ("maj@4",) and (result.n, result.n_expected) == (len(asked) - 1, len(asked))
     rows = {r.metric: r for r in scores_of("m", task.benchmark, {subset: result}, [subset], {})}
     assert rows["maj@1"].value is not None

@@ -13,7 +13,8 @@ from evalkit.core.sequences import shared_length, unique_length
 from evalkit.engines.hf.score.trie import build_trie
 from evalkit.engines.tokenizer import load_tokenizer
 from evalkit.plan.forecast import calibrated, duration, forecast
-from evalkit.plan.planning import RunOptions, asked, make_plan
+from evalkit.plan.options import RunOptions
+from evalkit.plan.plan import make_plan
 from tests import helpers
 
 IDS = st.lists(st.integers(0, 3), min_size=1, max_size=12).map(tuple)
@@ -38,10 +39,10 @@ def test_counts_of_small_subsets_are_exact(tiny_model: Path) -> None:
     planned = make_plan(options(tiny_model, helpers.MMLU))
     (found,) = forecast(planned)
     encode = load_tokenizer(str(tiny_model)).encode
-    (pair,) = planned.tasks
-    task, sent, unique = planned.tasks[pair], 0, 0
+    (pair,) = planned.runnable
+    task, sent, unique = planned.plan.task(pair), 0, 0
     for subset in task.scored:
-        ids = [tuple(encode(r.text)) for s in task.samples(subset) for r in asked(planned, pair, s)]
+        ids = [tuple(encode(r.text)) for s in task.samples(subset) for r in planned.plan.requests(pair, s)]
         sent, unique = sent + sum(map(len, ids)), unique + build_trie(ids, [0] * len(ids)).tokens
     assert (found.tokens, found.unique) == (sent, unique)
     assert (found.samples, found.requests, found.written) == (32, 128, 0)

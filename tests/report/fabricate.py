@@ -12,7 +12,8 @@ from evalkit.configs.model import model_from
 from evalkit.configs.resolve import resolve_datasets
 from evalkit.core.records import Benchmark, Kind, Score, Verdict
 from evalkit.plan.check import load_benchmark_config
-from evalkit.plan.manifest import Pair, RunPlan, to_manifest
+from evalkit.plan.manifest import to_manifest
+from evalkit.plan.plan import Pair, PairFacts, RunPlan
 from evalkit.plan.task import Cut
 from evalkit.report.reference import read_table
 from evalkit.results.store import COMPLETE, INCOMPLETE, RunStore, create_run
@@ -49,7 +50,8 @@ def run(
         fingerprints=dict.fromkeys(names, fingerprint),
         benchmarks=by_name,
         selected={b.name: tuple(m.name for m in b.members) for b in benchmarks},
-        pairs=tuple(Pair(m, b, "d" * 32) for m in names for b in by_name),
+        pairs=tuple(Pair(m, b) for m in names for b in by_name),
+        facts={Pair(m, b): PairFacts("d" * 32) for m in names for b in by_name},
         cut=cut,
         seed=0,
         data_root=None,
@@ -96,4 +98,4 @@ def score(row: Benchmark | str, value: float | None, model: str = "m", **more: o
 
 def right_or_wrong(subset: str, values: Sequence[float]) -> list[Verdict]:
     """A verdict a value, in order."""
-    return [Verdict(f"{subset}/{i}", "A" if v else "B", "A", {"value": v}) for i, v in enumerate(values)]
+    return [Verdict(f"{subset}/{i}", subset, "A" if v else "B", "A", {"value": v}) for i, v in enumerate(values)]

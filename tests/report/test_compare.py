@@ -96,7 +96,7 @@ def test_the_interval_of_an_average_is_of_the_average(tmp_path: Path) -> None:
 def test_only_pairs_count(tmp_path: Path) -> None:
     """Missing answers, and samples that one side alone has, are left out and said."""
     verdicts = right_or_wrong("gsm8k", [1.0, 0.0, 1.0])
-    lost = [*verdicts[:2], Verdict("gsm8k/2", None, "A", {}, missing=True)]
+    lost = [*verdicts[:2], Verdict("gsm8k/2", "gsm8k", None, "A", {}, missing=True)]
     a = fabricate.run(
         tmp_path, [GSM8K], [score(GSM8K, 200 / 3, n=3, n_expected=3)], {("m", GSM8K.name, "gsm8k"): verdicts}
     )
@@ -108,14 +108,14 @@ def test_only_pairs_count(tmp_path: Path) -> None:
 
 
 def test_draws_are_averaged(tmp_path: Path) -> None:
-    draws = [Verdict("gsm8k/0", str(i), "A", {"value": v}) for i, v in enumerate([1.0, 0.0, 0.0, 1.0])]
+    draws = [Verdict("gsm8k/0", "gsm8k", str(i), "A", {"value": v}) for i, v in enumerate([1.0, 0.0, 0.0, 1.0])]
     a = fabricate.run(tmp_path, [GSM8K], [score(GSM8K, 50.0)], {("m", GSM8K.name, "gsm8k"): draws})
     (flip,) = compared(a, one(tmp_path, [1.0])).differences[0].flips
     assert (flip.a, flip.b, flip.answer_a) == (0.5, 1.0, "0")
 
 
 def test_metrics_without_values_of_samples_have_no_interval(tmp_path: Path) -> None:
-    bare = {("m", GSM8K.name, "gsm8k"): [Verdict("gsm8k/0", "A", "A", {"answer": "A"})]}
+    bare = {("m", GSM8K.name, "gsm8k"): [Verdict("gsm8k/0", "gsm8k", "A", "A", {"answer": "A"})]}
     a, b = (fabricate.run(tmp_path, [GSM8K], [score(GSM8K, v)], bare) for v in (50.0, 51.0))
     (found,) = compared(a, b).differences
     assert (found.diff, found.interval, found.p, found.n) == (1.0, None, None, 0)

@@ -13,6 +13,7 @@ from evalkit.core.records import ModelSpec, Reply, Score
 from evalkit.plan.task import Task, requests_of
 from evalkit.report.notes import fragile_notes
 from evalkit.report.table import cell, foot, make_table, pick_rows, without_subsets
+from evalkit.results.index import IndexedSample, keys_of
 from evalkit.scoring.aggregate import scores_of
 from evalkit.scoring.score import Options, SubsetResult, score_subset
 
@@ -34,8 +35,9 @@ def replies(task: Task, subset: str, nll: Any) -> dict[str, Reply]:
     }
 
 
-def scored(task: Task, found: dict[str, Reply], subset: str = "anatomy") -> SubsetResult:
-    return score_subset(task, subset, MODEL, "f", found, Options())
+def scored(task: Task, found: dict[str, Reply], subset: str = "anatomy", noise: float | None = None) -> SubsetResult:
+    indexed = [IndexedSample(s, keys_of(requests_of(task, s, MODEL, "f"))) for s in task.samples(subset)]
+    return score_subset(task.benchmark, subset, indexed, found, Options(), noise=noise)
 
 
 def test_lowest_nll_wins_and_the_first_label_wins_a_tie(task: Task) -> None:
@@ -77,7 +79,7 @@ def test_answers_below_the_numeric_noise_are_counted(task: Task, noise: float | 
         for s in task.samples("anatomy")
         for r in requests_of(task, s, MODEL, "f")
     }
-    judged = score_subset(task, "anatomy", MODEL, "f", found, Options(), noise=noise)
+    judged = scored(task, found, noise=noise)
     assert judged.fragile == (3 if noise else 0)
     margins = [v.detail.get("margin") for v in judged.verdicts]
     assert margins == ([0.4] * 3 + [0.6] * 5 if noise else [None] * 8)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evalkit.core.digest import digest, file_sha256
+from evalkit.core.digest import file_sha256
 from evalkit.core.errors import ConfigError, DataError, ModelError
 from evalkit.core.records import Benchmark, Kind, ModelSpec, Reply, Request, Sample
 from evalkit.core.sequences import before
@@ -69,11 +69,11 @@ def files_of(path: str) -> list[Path]:
     return found
 
 
-def recorded_fingerprint(spec: ModelSpec) -> str:
-    """Digest of the content of the files, their names within the folder, and the field."""
+def recorded_identity(spec: ModelSpec) -> dict[str, Any]:
+    """What decides the replies: the content of the files, their names within the folder, and the field."""
     place = Path(spec.path)
     files = {f.relative_to(place).as_posix() if f != place else "": file_sha256(f) for f in files_of(spec.path)}
-    return digest({ENGINE: files, FIELD: spec.options.get(FIELD, "")})
+    return {ENGINE: files, FIELD: spec.options.get(FIELD, "")}
 
 
 def load_outputs(

@@ -1,0 +1,138 @@
+"""From names to configs: the models, the benchmarks, and which model is run on which benchmark."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from evalkit.configs.benchmark import select
+from evalkit.configs.catalog import Library, open_library
+from evalkit.configs.merge import Override, parse_override
+from evalkit.configs.model import changed, load_model_config, model_from_path
+from evalkit.configs.resolve import DatasetChoice, gen_sibling, resolve_datasets, resolve_models
+from evalkit.core.errors import ConfigError
+from evalkit.core.records import Benchmark, ModelSpec
+from evalkit.engines.catalog import check_options, entry_of
+from evalkit.engines.checkpoint import detect_kind, fetch_checkpoint
+from evalkit.engines.recorded.engine import PREFIX, recorded_model
+from evalkit.plan.check import load_benchmark_config
+from evalkit.plan.options import RunOptions
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The configs that a command names, resolved."""
+
+    models: Mapping[str, ModelSpec]
+    benchmarks: Mapping[str, Benchmark] = field(default_factory=dict)
+    subsets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """benchmark -> the subsets asked for; empty: all."""
+    pairs: tuple[tuple[str, str], ...] = ()
+    """(model, benchmark), in the order of the command."""
+    warnings: tuple[str, ...] = ()
+    """What is done otherwise than asked for."""
+
+    def with_pair(self, model: str, benchmark: Benchmark, subsets: tuple[str, ...]) -> Selection:
+        """This selection and one more pair."""
+        pair = (model, benchmark.name)
+        return replace(
+            self,
+            benchmarks={**self.benchmarks, benchmark.name: benchmark},
+            subsets={**self.subsets, benchmark.name: subsets},
+            pairs=self.pairs if pair in self.pairs else (*self.pairs, pair),
+        )
+
+    def scoring_models(self) -> set[str]:
+        """Models that will be asked for log-probabilities."""
+        return {model for model, benchmark in self.pairs if self.benchmarks[benchmark].mode != "gen"}
+
+
+def select_configs(options: RunOptions) -> Selection:
+    """Resolve all names of a command; ConfigError with near matches."""
+    if not options.datasets:
+        raise ConfigError("no datasets are given", "--datasets NAME…; `run.py list datasets` shows them")
+    library = open_library(options.config_dirs)
+    parsed = [parse_override(text) for text in options.overrides]
+    overrides = [override for for_model, override in parsed if not for_model]
+    selection = Selection(load_models(options, library, [override for for_model, override in parsed if for_model]))
+    for model in selection.models.values():
+        for choice in resolve_datasets(options.datasets, model.kind, library):
+            selection = _add(selection, model, choice, options, library, overrides)
+    for override in overrides:
+        if override.target and override.target not in selection.benchmarks:
+            names = ", ".join(selection.benchmarks)
+            raise ConfigError(f"--set names {override.target!r}, which is not run", f"run: {names}")
+    return selection
+
+
+def load_models(options: RunOptions, library: Library, overrides: Sequence[Override]) -> dict[str, ModelSpec]:
+    """The models that are named, and those of bare paths."""
+    models: dict[str, ModelSpec] = {}
+    recorded = [name.removeprefix(PREFIX) for name in options.models if name.startswith(PREFIX)]
+    for name, file in resolve_models([n for n in options.models if not n.startswith(PREFIX)], library):
+        changes = {**options.model_options, **({"kind": options.kind} if options.kind else {})}
+        models[name] = changed(load_model_config(file, library, overrides), (), changes)
+    bare: list[ModelSpec] = []
+    for path in options.hf_paths:
+        fetch_checkpoint(path)
+        kind = options.kind or detect_kind(path)
+        bare.append(model_from_path(path, kind, overrides, options.model_options))
+    bare += [changed(recorded_model(p, options.kind, options.recorded_field), overrides, {}) for p in recorded]
+    for spec in bare:
+        if spec.name in models:
+            raise ConfigError(f"two models are called {spec.name!r}", "rename one, or give it a config of its own")
+        models[spec.name] = spec
+    for spec in models.values():
+        check_options(spec)
+    if not models:
+        raise ConfigError("no model is given", "--models NAME… or --hf-path DIR; `run.py list models` shows names")
+    return models
+
+
+def _add(
+    selection: Selection,
+    model: ModelSpec,
+    choice: DatasetChoice,
+    options: RunOptions,
+    library: Library,
+    overrides: Sequence[Override],
+) -> Selection:
+    """The selection with one config for one model; a gen config where the engine cannot score prompts."""
+    benchmark, subsets = _chosen(selection, choice, options, library, overrides)
+    engine = entry_of(model)
+    if benchmark.mode == "gen" or engine.scores_prompts(model):
+        return selection.with_pair(model.name, benchmark, subsets)
+    sibling = gen_sibling(choice, benchmark.family, library) if engine.gen_instead else None
+    if sibling is not None:
+        instead, subsets = _chosen(selection, sibling, options, library, overrides)
+        if instead.mode == "gen":
+            warning = (
+                f"{model.name}: {instead.name} in place of {benchmark.name}, which asks for log-probabilities: "
+                "a chat API gives texts only"
+            )
+            selection = selection.with_pair(model.name, instead, subsets)
+            return replace(selection, warnings=(*selection.warnings, warning))
+    raise ConfigError(
+        f"{benchmark.name} asks for log-probabilities, {model.name} has texts only",
+        "choose a gen config: `run.py list datasets '*gen*'`",
+    )
+
+
+def _chosen(
+    selection: Selection,
+    choice: DatasetChoice,
+    options: RunOptions,
+    library: Library,
+    overrides: Sequence[Override],
+) -> tuple[Benchmark, tuple[str, ...]]:
+    """(the benchmark of one config, the names of its chosen subsets); loaded once for all models."""
+    if choice.name in selection.benchmarks:
+        return selection.benchmarks[choice.name], selection.subsets[choice.name]
+    benchmark = load_benchmark_config(choice.file, library, overrides)
+    if options.draws and benchmark.mode == "gen":
+        drawn = [Override(("gen", key), value) for key, value in options.draws.items()]
+        benchmark = load_benchmark_config(choice.file, library, [*overrides, *drawn])
+    if not choice.subsets:
+        return benchmark, ()
+    benchmark = select(benchmark, choice.subsets)
+    return benchmark, tuple(member.name for member in benchmark.members)
