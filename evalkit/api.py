@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalkit.configs.benchmark import select
-from evalkit.configs.catalog import open_library
+from evalkit.configs.catalog import open_catalog
 from evalkit.configs.merge import parse_override
 from evalkit.configs.resolve import resolve_datasets
 from evalkit.core.errors import ConfigError, DataError
@@ -44,11 +44,11 @@ def load_benchmark(
     (a folder or file) counts the lengths of benchmarks that are built by length.
     Raises ConfigError for unknown names and broken configs.
     """
-    library = open_library(config_dirs)
-    found = resolve_datasets([name], kind, library)
+    catalog = open_catalog(config_dirs)
+    found = resolve_datasets([name], kind, catalog)
     if len(found) != 1:
         raise ConfigError(f"{name!r} names {len(found)} benchmarks", "give one name")
-    benchmark = load_benchmark_config(found[0].file, library, [parse_override(o)[1] for o in overrides])
+    benchmark = load_benchmark_config(found[0].file, catalog, [parse_override(o)[1] for o in overrides])
     if found[0].subsets:
         benchmark = select(benchmark, found[0].subsets)
     root = open_root(data_root if data_root is not None else default_data_root())

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from evalkit.configs.catalog import Library, open_library
+from evalkit.configs.catalog import ConfigCatalog, open_catalog
 from evalkit.core.digest import plain
 from evalkit.core.errors import EvalkitError
 from evalkit.core.records import Job, Score
@@ -116,7 +116,7 @@ def score_run(
     notes += unsafe_notes(plan, options.unconfined())
     table = make_table(scores, list(plan.models), notes)
     finished = Finished(store, tuple(scores), table, tuple(failures), "")
-    text = write_report(finished, open_library(config_dirs), summarizer, reference_column)
+    text = write_report(finished, open_catalog(config_dirs), summarizer, reference_column)
     finished = replace(finished, text=text)
     store.write_scores({"scores": scores, "limited": plan.cut.is_cut, "complete": finished.complete})
     store.set_status(COMPLETE if finished.complete else INCOMPLETE)
@@ -162,13 +162,13 @@ def _causes(plan: RunPlan, planned: Planned | None, store: RunStore, failures: S
     return causes
 
 
-def write_report(finished: Finished, library: Library, name: str | None, column: str = "") -> str:
+def write_report(finished: Finished, catalog: ConfigCatalog, name: str | None, column: str = "") -> str:
     """summary.txt, .csv and .md in the run's folder; returns the text for the terminal.
 
     The files hold every subset; the terminal gets headlines and groups.
     """
     table, store = finished.table, finished.store
-    summarizer = load_summarizer(name, library, column) if name else Summarizer("", "", (), None)
+    summarizer = load_summarizer(name, catalog, column) if name else Summarizer("", "", (), None)
     full = pick_rows(table, summarizer.rows, summarizer.stand_ins) if summarizer.rows else table
     heads, cells = reference_columns(full, summarizer)
     notes = (*full.notes, summarizer.notes) if summarizer.notes else full.notes

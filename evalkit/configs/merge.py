@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evalkit.configs.catalog import Library, Shelf
+from evalkit.configs.catalog import ConfigCatalog, ConfigKind
 from evalkit.configs.yamlfile import Document, KeyPath, Place, load_yaml, parse_yaml
 from evalkit.core.errors import ConfigError
 
@@ -21,12 +21,12 @@ class Override:
     target: str = ""
 
 
-def load_merged(file: Path, library: Library, shelf: Shelf, overrides: Sequence[Override] = ()) -> Document:
+def load_merged(file: Path, catalog: ConfigCatalog, kind: ConfigKind, overrides: Sequence[Override] = ()) -> Document:
     """The file merged over its parents, then the overrides: mappings merge, the rest replaces, null removes."""
     chain = [load_yaml(file)]
     while (base := chain[-1].data.get("base")) is not None:
         here = chain[-1]
-        parent = library.find_base(base, here.file, shelf) if isinstance(base, str) else None
+        parent = catalog.find_base(base, here.file, kind) if isinstance(base, str) else None
         if parent is None:
             raise ConfigError(
                 f"{here.place(('base',))}: base {base!r} not found", "a file beside this one, or a config's name"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.configs import schema
-from evalkit.configs.catalog import Library
+from evalkit.configs.catalog import ConfigCatalog
 from evalkit.configs.merge import Override, load_merged, merged
 from evalkit.configs.yamlfile import Document
 from evalkit.core.errors import ConfigError
@@ -21,9 +21,9 @@ TABLE_ONLY = ("size", "context", "licence")
 IN_PACKAGE = re.compile(r"[A-Za-z_]\w+:[\w./-]+")
 
 
-def load_model_config(file: Path, library: Library, overrides: Sequence[Override] = ()) -> ModelSpec:
+def load_model_config(file: Path, catalog: ConfigCatalog, overrides: Sequence[Override] = ()) -> ModelSpec:
     """Read, merge and check one model config."""
-    document = load_merged(file, library, "model_configs", overrides)
+    document = load_merged(file, catalog, "model_configs", overrides)
     schema.check(document, schema.MODEL)
     return build_model(document)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.configs.benchmark import read_benchmark
-from evalkit.configs.catalog import open_library
+from evalkit.configs.catalog import open_catalog
 from evalkit.configs.resolve import resolve_datasets
 from evalkit.core import template
 from evalkit.core.digest import file_sha256
@@ -19,8 +19,8 @@ from evalkit.core.errors import DataError
 from evalkit.core.packages import package_path
 from evalkit.core.records import Benchmark, Member
 from evalkit.core.registry import Registry
-from evalkit.data.files import DataRoot, Wanted, local_files
-from evalkit.data.sources import load_rows, wanted
+from evalkit.data.files import DataRoot, SplitSource, local_files
+from evalkit.data.sources import load_rows, split_source
 
 CONVERTERS: Registry[Callable[[str], str]] = Registry("exemplar converter")
 TIMEOUT = 60
@@ -52,11 +52,11 @@ def question_answer_blocks(text: str) -> str:
 
 def fetch_benchmarks(names: Sequence[str], root: Path, config_dirs: Sequence[str] = ()) -> Iterator[str]:
     """Fetch what is absent; yields a line for each file. DataError, with the place, when one cannot be had."""
-    library = open_library(config_dirs)
-    choices = {c.name: c for kind in ("base", "chat") for c in resolve_datasets(names, kind, library)}  # type: ignore[arg-type]
+    catalog = open_catalog(config_dirs)
+    choices = {c.name: c for kind in ("base", "chat") for c in resolve_datasets(names, kind, catalog)}  # type: ignore[arg-type]
     root.mkdir(parents=True, exist_ok=True)
     for name, choice in choices.items():
-        benchmark = read_benchmark(choice.file, library)[0]
+        benchmark = read_benchmark(choice.file, catalog)[0]
         yield from _fetch_rows(benchmark, root)
         yield from _fetch_exemplars(benchmark, root)
         yield f"{name}: complete in {root}"
@@ -74,15 +74,15 @@ def _fetch_rows(benchmark: Benchmark, root: Path) -> Iterator[str]:
         yield f"{want}: {target} (sha256 {file_sha256(target)[:16]}…)"
 
 
-def _wants(benchmark: Benchmark) -> list[Wanted]:
+def _wants(benchmark: Benchmark) -> list[SplitSource]:
     """Every split that scoring or the few-shot pool reads, each once."""
     data, shots = benchmark.data, benchmark.shots
     splits = [data.split] if isinstance(data.split, str) else list(data.split.values())
     splits += [shots.split] if shots and shots.split else []
-    found: dict[Wanted, None] = {}
+    found: dict[SplitSource, None] = {}
     for member in benchmark.members:
         for split in splits:
-            found[wanted(data, _fill(data.config, member, split), split, _fill(data.file, member, split))] = None
+            found[split_source(data, _fill(data.config, member, split), split, _fill(data.file, member, split))] = None
     return list(found)
 
 
@@ -90,7 +90,7 @@ def _fill(source: str, member: Member, split: str) -> str:
     return template.render(source, {**member.variables, "subset": member.name, "split": split}, "data")
 
 
-def _write_rows(want: Wanted, rows: Sequence[Mapping[str, Any]], root: Path) -> Path:
+def _write_rows(want: SplitSource, rows: Sequence[Mapping[str, Any]], root: Path) -> Path:
     if want.file:
         target = root / want.path / want.file
         content = rows if not want.key else {want.key: list(rows)}

@@ -18,7 +18,7 @@ SAMPLE_MARK = "SAMPLE_DATA"
 
 
 @dataclass(frozen=True)
-class Wanted:
+class SplitSource:
     """One file or hub split, with all templates filled."""
 
     path: str
@@ -55,25 +55,25 @@ class DataRoot:
         return [f for f in (self.folder, self.beside) if f is not None]
 
 
-def missing(want: Wanted, root: DataRoot, why: str) -> DataError:
+def missing(source: SplitSource, root: DataRoot, why: str) -> DataError:
     """The one error for absent data."""
-    looked = ", ".join(str(f / want.path / (want.file or want.config)) for f in root.folders())
+    looked = ", ".join(str(f / source.path / (source.file or source.config)) for f in root.folders())
     if root.folder is None:
         looked = "no data root (--data-root, EVALKIT_DATA)" + (f", {looked}" if looked else "")
-    message = f"data not found: {want}; looked in {looked}" + (f" and at the hub ({why})" if why else "")
-    get = "`run.py fetch NAME --data-root DIR` brings it" if want.path else "put the file there by hand"
+    message = f"data not found: {source}; looked in {looked}" + (f" and at the hub ({why})" if why else "")
+    get = "`run.py fetch NAME --data-root DIR` brings it" if source.path else "put the file there by hand"
     return DataError(message, f"{get}; `--data-root samples` runs small own samples")
 
 
-def local_files(want: Wanted, folder: Path) -> list[Path]:
+def local_files(source: SplitSource, folder: Path) -> list[Path]:
     """The files of a split below a data root, in order; empty when there are none."""
-    base = folder / want.path
-    if want.file:
-        file = base / want.file
+    base = folder / source.path
+    if source.file:
+        file = base / source.file
         return [file] if file.is_file() else []
-    for where in (base / want.config, base / "data" / want.config) if want.config else (base, base / "data"):
+    for where in (base / source.config, base / "data" / source.config) if source.config else (base, base / "data"):
         for suffix in SUFFIXES:
-            found = sorted(where.glob(f"{want.split}-*{suffix}")) or sorted(where.glob(f"{want.split}{suffix}"))
+            found = sorted(where.glob(f"{source.split}-*{suffix}")) or sorted(where.glob(f"{source.split}{suffix}"))
             if found:
                 return found
     return []

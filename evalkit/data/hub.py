@@ -10,7 +10,7 @@ from urllib.parse import urlparse
 
 from evalkit.core.errors import DataError
 from evalkit.core.records import Row
-from evalkit.data.files import DataRoot, Wanted, missing, read_file
+from evalkit.data.files import DataRoot, SplitSource, missing, read_file
 
 PARQUET_REVISION = "refs/convert/parquet"
 ENDPOINT = "https://huggingface.co"
@@ -31,13 +31,13 @@ def reachable(endpoint: str | None = None, timeout: float = REACH_SECONDS) -> bo
         return False
 
 
-def load_from_hub(want: Wanted, root: DataRoot) -> list[Row]:
+def load_from_hub(source: SplitSource, root: DataRoot) -> list[Row]:
     """Rows of one split from the hub or its cache; DataError, in seconds, when it cannot be had."""
     if not reachable():
         _go_offline()
-    if want.file:
-        return read_file(_download(want, root), want.key)
-    return _load_dataset(want, root, want.revision or None)
+    if source.file:
+        return read_file(_download(source, root), source.key)
+    return _load_dataset(source, root, source.revision or None)
 
 
 def _go_offline() -> None:
@@ -48,37 +48,37 @@ def _go_offline() -> None:
             sys.modules[name].HF_HUB_OFFLINE = True  # type: ignore[attr-defined]
 
 
-def _download(want: Wanted, root: DataRoot) -> Path:
+def _download(source: SplitSource, root: DataRoot) -> Path:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        revision = want.revision or None
-        return Path(hf_hub_download(want.path, want.file, repo_type="dataset", revision=revision))
+        revision = source.revision or None
+        return Path(hf_hub_download(source.path, source.file, repo_type="dataset", revision=revision))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
-        raise _translated(want, root, error) from error
+        raise _translated(source, root, error) from error
 
 
-def _load_dataset(want: Wanted, root: DataRoot, revision: str | None) -> list[Row]:
+def _load_dataset(source: SplitSource, root: DataRoot, revision: str | None) -> list[Row]:
     import datasets
 
     try:
-        loaded = datasets.load_dataset(want.path, want.config or None, split=want.split, revision=revision)
+        loaded = datasets.load_dataset(source.path, source.config or None, split=source.split, revision=revision)
         return [dict(row) for row in loaded]
     except RuntimeError as error:
         if "script" in str(error).lower() and revision is None:
-            return _load_dataset(want, root, PARQUET_REVISION)
-        raise _translated(want, root, error) from error
+            return _load_dataset(source, root, PARQUET_REVISION)
+        raise _translated(source, root, error) from error
     except (OSError, ValueError) as error:  # datasets' and the hub's own errors derive from these
-        raise _translated(want, root, error) from error
+        raise _translated(source, root, error) from error
 
 
-def _translated(want: Wanted, root: DataRoot, error: Exception) -> DataError:
+def _translated(source: SplitSource, root: DataRoot, error: Exception) -> DataError:
     text = str(error)
     if "gated" in text.lower():
         return DataError(
-            f"{want.path} is gated: its publisher wants its terms accepted",
-            f"accept them at {ENDPOINT}/datasets/{want.path} and log in with `hf auth login`",
+            f"{source.path} is gated: its publisher wants its terms accepted",
+            f"accept them at {ENDPOINT}/datasets/{source.path} and log in with `hf auth login`",
         )
     why = "unreachable" if os.environ.get("HF_HUB_OFFLINE") == "1" else text.strip().splitlines()[0][:200]
-    return missing(want, root, why)
+    return missing(source, root, why)

@@ -13,7 +13,7 @@ from pathlib import Path
 from evalkit.core.errors import DataError
 from evalkit.core.packages import package_path
 from evalkit.core.records import DataSpec, Row
-from evalkit.data.files import DataRoot, Wanted, local_files, missing, read_file
+from evalkit.data.files import DataRoot, SplitSource, local_files, missing, read_file
 from evalkit.data.hub import load_from_hub
 
 SAMPLES = Path(__file__).resolve().parents[1] / "builtin" / "samples"
@@ -29,23 +29,23 @@ def open_root(name: str | Path | None) -> DataRoot:
     return DataRoot(folder.resolve())
 
 
-def wanted(spec: DataSpec, config: str, split: str, file: str) -> Wanted:
+def split_source(spec: DataSpec, config: str, split: str, file: str) -> SplitSource:
     """The filled-in request for one split."""
-    return Wanted(spec.path, config, split, file, spec.key, spec.package, spec.revision)
+    return SplitSource(spec.path, config, split, file, spec.key, spec.package, spec.revision)
 
 
-def load_rows(want: Wanted, root: DataRoot) -> list[Row]:
+def load_rows(source: SplitSource, root: DataRoot) -> list[Row]:
     """All rows of one split; DataError tells where it was looked for and how to fetch it."""
     for folder in root.folders():
-        files = local_files(want, folder)
+        files = local_files(source, folder)
         if files:
-            return [row for file in files for row in read_file(file, want.key)]
-    packaged = package_path(want.package)
+            return [row for file in files for row in read_file(file, source.key)]
+    packaged = package_path(source.package)
     if packaged is not None:
-        return read_file(packaged, want.key)
-    if not want.path:
-        raise missing(want, root, "")
-    return load_from_hub(want, root)
+        return read_file(packaged, source.key)
+    if not source.path:
+        raise missing(source, root, "")
+    return load_from_hub(source, root)
 
 
 def read_exemplar_file(name: str, root: DataRoot) -> Path:

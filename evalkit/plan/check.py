@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from evalkit.configs.benchmark import read_benchmark
-from evalkit.configs.catalog import Library
+from evalkit.configs.catalog import ConfigCatalog
 from evalkit.configs.merge import Override
 from evalkit.configs.yamlfile import Document, KeyPath, load_yaml
 from evalkit.core import template
@@ -22,9 +22,9 @@ from evalkit.prompts.rendering import uses_shots
 AVERAGES = ("mean", "pooled", "weighted", "none")
 
 
-def load_benchmark_config(file: Path, library: Library, overrides: Sequence[Override] = ()) -> Benchmark:
+def load_benchmark_config(file: Path, catalog: ConfigCatalog, overrides: Sequence[Override] = ()) -> Benchmark:
     """Read, merge, build and check one dataset config; ConfigError, with file and line, at the first fault."""
-    benchmark, document = read_benchmark(file, library, overrides)
+    benchmark, document = read_benchmark(file, catalog, overrides)
     check_benchmark(benchmark, document)
     return benchmark
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.configs.benchmark import select, with_exemplars
-from evalkit.configs.catalog import Library, open_library
+from evalkit.configs.catalog import ConfigCatalog, open_catalog
 from evalkit.configs.merge import Override, parse_override
 from evalkit.configs.model import changed, load_model_config, model_from_path
 from evalkit.configs.resolve import DatasetChoice, gen_sibling, resolve_datasets, resolve_models
@@ -72,10 +72,10 @@ def make_plan(options: RunOptions) -> Planned:
     """Resolve names, check configs and data, fingerprint models. EvalkitError before any model loads."""
     if not options.datasets:
         raise ConfigError("no datasets are given", "--datasets NAME…; `run.py list datasets` shows them")
-    library = open_library(options.config_dirs)
+    catalog = open_catalog(options.config_dirs)
     parsed = [parse_override(text) for text in options.overrides]
-    models = load_models(options, library, [o for for_model, o in parsed if for_model])
-    benchmarks, selected, wanted, remarks = load_benchmarks(options, library, models, [o for m, o in parsed if not m])
+    models = load_models(options, catalog, [o for for_model, o in parsed if for_model])
+    benchmarks, selected, wanted, remarks = load_benchmarks(options, catalog, models, [o for m, o in parsed if not m])
     scoring = {model for model, benchmark in wanted if benchmarks[benchmark].mode != "gen"}
     fingerprints, identities, broken = _fingerprints(models, scoring)
     plan = RunPlan(
@@ -93,13 +93,13 @@ def make_plan(options: RunOptions) -> Planned:
     return replace(_load_data(plan, broken), remarks=tuple(remarks))
 
 
-def load_models(options: RunOptions, library: Library, overrides: Sequence[Override]) -> dict[str, ModelSpec]:
+def load_models(options: RunOptions, catalog: ConfigCatalog, overrides: Sequence[Override]) -> dict[str, ModelSpec]:
     """The models that are named, and those of bare paths."""
     models: dict[str, ModelSpec] = {}
     recorded = [name.removeprefix(PREFIX) for name in options.models if name.startswith(PREFIX)]
-    for name, file in resolve_models([n for n in options.models if not n.startswith(PREFIX)], library):
+    for name, file in resolve_models([n for n in options.models if not n.startswith(PREFIX)], catalog):
         changes = {**options.model_options, **({"kind": options.kind} if options.kind else {})}
-        models[name] = changed(load_model_config(file, library, overrides), (), changes)
+        models[name] = changed(load_model_config(file, catalog, overrides), (), changes)
     bare: list[ModelSpec] = []
     for path in options.hf_paths:
         fetch_checkpoint(path)
@@ -118,7 +118,7 @@ def load_models(options: RunOptions, library: Library, overrides: Sequence[Overr
 
 
 def load_benchmarks(
-    options: RunOptions, library: Library, models: Mapping[str, ModelSpec], overrides: Sequence[Override]
+    options: RunOptions, catalog: ConfigCatalog, models: Mapping[str, ModelSpec], overrides: Sequence[Override]
 ) -> tuple[dict[str, Benchmark], dict[str, tuple[str, ...]], list[tuple[str, str]], list[str]]:
     """(benchmarks by name, their chosen subsets, the pairs to run, remarks), families resolved by the model's kind."""
     benchmarks: dict[str, Benchmark] = {}
@@ -128,15 +128,15 @@ def load_benchmarks(
 
     def load(choice: DatasetChoice) -> Benchmark:
         if choice.name not in benchmarks:
-            benchmark = _load_benchmark(options, choice, library, overrides)
+            benchmark = _load_benchmark(options, choice, catalog, overrides)
             benchmarks[choice.name] = select(benchmark, choice.subsets) if choice.subsets else benchmark
             selected[choice.name] = tuple(m.name for m in benchmarks[choice.name].members) if choice.subsets else ()
         return benchmarks[choice.name]
 
     for model in models.values():
-        for choice in resolve_datasets(options.datasets, model.kind, library):
+        for choice in resolve_datasets(options.datasets, model.kind, catalog):
             if load(choice).mode != "gen" and not _scores(model):
-                sibling = gen_sibling(choice, benchmarks[choice.name].family, library)
+                sibling = gen_sibling(choice, benchmarks[choice.name].family, catalog)
                 if model.engine == ENGINE or sibling is None or load(sibling).mode != "gen":
                     why = f"{choice.name} asks for log-probabilities, {model.name} has texts only"
                     raise ConfigError(why, "choose a gen config: `run.py list datasets '*gen*'`")
@@ -156,13 +156,13 @@ def load_benchmarks(
 
 
 def _load_benchmark(
-    options: RunOptions, choice: DatasetChoice, library: Library, overrides: Sequence[Override]
+    options: RunOptions, choice: DatasetChoice, catalog: ConfigCatalog, overrides: Sequence[Override]
 ) -> Benchmark:
     """One config, with the draws that the command asks for."""
-    benchmark = load_benchmark_config(choice.file, library, overrides)
+    benchmark = load_benchmark_config(choice.file, catalog, overrides)
     if options.draws and benchmark.mode == "gen":
         drawn = [Override(("gen", key), value) for key, value in options.draws.items()]
-        return load_benchmark_config(choice.file, library, [*overrides, *drawn])
+        return load_benchmark_config(choice.file, catalog, [*overrides, *drawn])
     return benchmark
 
 

@@ -24,7 +24,7 @@ from evalkit.core.records import (
     Sample,
 )
 from evalkit.data import sources
-from evalkit.data.files import DataRoot, Wanted, read_file
+from evalkit.data.files import DataRoot, SplitSource, read_file
 from evalkit.engines.recorded.engine import ENGINE as RECORDED
 from evalkit.plan.check import check_templates
 from evalkit.prompts import builders, fewshot, rendering, rows
@@ -66,7 +66,7 @@ class Task:
         self.root = root
         self.cut = cut or Cut()
         self._tokenizer = tokenizer
-        self._rows: dict[Wanted, list[Row]] = {}
+        self._rows: dict[SplitSource, list[Row]] = {}
         self._exemplars: dict[str, Exemplars] = {}
         self._samples: dict[str, list[Sample]] = {}
         self._build_cache: dict[str, Any] = {}
@@ -189,7 +189,7 @@ class Task:
 
     def _read(self, spec: DataSpec, member: Member, split: str) -> list[Row]:
         config, file = self._filled(spec.config, member, split), self._filled(spec.file, member, split)
-        want = sources.wanted(spec, config, split, file)
+        want = sources.split_source(spec, config, split, file)
         if want not in self._rows:
             self._rows[want] = sources.load_rows(want, self.root)
         return self._rows[want]

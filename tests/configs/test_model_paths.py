@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import evalkit
-from evalkit.configs.catalog import open_library
+from evalkit.configs.catalog import open_catalog
 from evalkit.configs.model import load_model_config, place_of
 
 PACKAGE = Path(evalkit.__file__).parent
@@ -15,9 +15,9 @@ PACKAGE = Path(evalkit.__file__).parent
 
 def test_a_folder_of_a_package_is_found_wherever_it_is_installed() -> None:
     assert Path(place_of("evalkit:embedded/data")) == PACKAGE / "builtin/embedded/data"
-    library = open_library()
-    (file,) = library.files("model_configs")["embedded_chat"]
-    spec = load_model_config(file, library)
+    catalog = open_catalog()
+    (file,) = catalog.files("model_configs")["embedded_chat"]
+    spec = load_model_config(file, catalog)
     assert Path(spec.path) == PACKAGE / "builtin/embedded/chat" and spec.kind == "chat"
     assert spec.resolved["path"] == "evalkit:embedded/chat", "the manifest names no place of this machine"
 

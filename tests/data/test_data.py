@@ -12,7 +12,7 @@ import pytest
 from evalkit.core.errors import DataError
 from evalkit.core.packages import package_path
 from evalkit.data.fetch import fetch_benchmarks, question_answer_blocks
-from evalkit.data.files import DataRoot, Wanted, local_files, read_file
+from evalkit.data.files import DataRoot, SplitSource, local_files, read_file
 from evalkit.data.sources import load_rows, open_root
 
 ROWS = [{"a": "1", "b": "ü\n"}, {"a": "2", "b": ""}]
@@ -46,14 +46,14 @@ def test_hub_layout_shards_in_order(tmp_path: Path) -> None:
     for shard in (1, 0):
         put(base / f"test-0000{shard}-of-00002.jsonl", jsonl([ROWS[shard]]))
     put(base / "test_extra-00000-of-00001.jsonl", jsonl(ROWS))
-    want = Wanted("org/name", "cfg", "test")
+    want = SplitSource("org/name", "cfg", "test")
     assert load_rows(want, DataRoot(tmp_path)) == ROWS
     assert len(local_files(want, tmp_path)) == 2
 
 
 def test_a_users_file_lies_beside_its_config(tmp_path: Path) -> None:
     put(tmp_path / "mine.jsonl", jsonl(ROWS))
-    assert load_rows(Wanted("", "", "test", file="mine.jsonl"), DataRoot(None, tmp_path)) == ROWS
+    assert load_rows(SplitSource("", "", "test", file="mine.jsonl"), DataRoot(None, tmp_path)) == ROWS
 
 
 def test_rows_of_an_installed_package() -> None:
@@ -74,7 +74,7 @@ def test_offline_error_is_clear_and_quick(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     begun = time.monotonic()
     with pytest.raises(DataError) as caught:
-        load_rows(Wanted("cais/mmlu", "anatomy", "test"), DataRoot(tmp_path))
+        load_rows(SplitSource("cais/mmlu", "anatomy", "test"), DataRoot(tmp_path))
     assert "cais/mmlu" in caught.value.message and str(tmp_path) in caught.value.message
     assert "fetch" in caught.value.hint
     assert time.monotonic() - begun < 15
