@@ -66,9 +66,10 @@ def place_of(path: str) -> str:
 
 def model_from_path(path: str, kind: Kind, overrides: Sequence[Override], options: Mapping[str, Any]) -> ModelSpec:
     """The model of `--hf-path`: named after the last part of the path, and of the adapter's where it has one."""
-    data = laid_on({"path": path, "kind": kind, **options}, overrides)
+    data = laid_on({"path": path, "kind": kind, **options}, [o for o in overrides if not o.target])
     parts = [Path(p.rstrip("/")).name or p for p in (path, data.get("peft_path", "")) if p]
-    return model_from("+".join(parts), data, "--hf-path")
+    name = "+".join(parts)
+    return model_from(name, laid_on(data, [o for o in overrides if o.target == name]), "--hf-path")
 
 
 def changed(spec: ModelSpec, overrides: Sequence[Override], options: Mapping[str, Any]) -> ModelSpec:

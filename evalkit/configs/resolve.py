@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from evalkit.configs.catalog import ConfigCatalog, expand, is_glob, only_file, unknown
@@ -25,7 +25,8 @@ def resolve_datasets(names: Sequence[str], kind: Kind, catalog: ConfigCatalog) -
     """The configs that names, globs and families stand for, for a model of this kind.
 
     `mmlu` is the family's default for the kind, `mmlu_ppl` the only config that begins so,
-    `NAME:a,b*` a choice of subsets. All unknown names are reported at once.
+    `NAME:a,b*` a choice of subsets. A config that is named several times is run with all the subsets
+    named, and whole when one of the names has no subsets. All unknown names are reported at once.
     """
     files = catalog.files("dataset_configs")
     families = catalog.families()
@@ -36,12 +37,20 @@ def resolve_datasets(names: Sequence[str], kind: Kind, catalog: ConfigCatalog) -
         found = _configs_of(name, kind, files, families)
         if not found:
             bad.append(name)
+        subsets = tuple(filter(None, (subset.strip() for subset in part.split(","))))
         for config in found:
-            subsets = tuple(filter(None, part.split(",")))
-            chosen.setdefault(config, DatasetChoice(config, only_file(config, files[config]), subsets))
+            choice = DatasetChoice(config, only_file(config, files[config]), subsets)
+            chosen[config] = united(chosen[config], choice) if config in chosen else choice
     if bad:
         raise unknown("dataset", bad, [*files, *families])
     return list(chosen.values())
+
+
+def united(one: DatasetChoice, other: DatasetChoice) -> DatasetChoice:
+    """Two choices of one config: the subsets of both, or all when either asks for all."""
+    if not one.subsets or not other.subsets:
+        return replace(one, subsets=())
+    return replace(one, subsets=tuple(dict.fromkeys((*one.subsets, *other.subsets))))
 
 
 def resolve_models(names: Sequence[str], catalog: ConfigCatalog) -> list[tuple[str, Path]]:

@@ -10,9 +10,9 @@ from typing import Any
 
 from evalkit.configs.benchmark import select, with_exemplars
 from evalkit.configs.catalog import ConfigCatalog, open_catalog
-from evalkit.configs.merge import Override, parse_override
+from evalkit.configs.merge import Override, check_targets, parse_override
 from evalkit.configs.model import changed, load_model_config, model_from_path
-from evalkit.configs.resolve import DatasetChoice, gen_sibling, resolve_datasets, resolve_models
+from evalkit.configs.resolve import DatasetChoice, gen_sibling, resolve_datasets, resolve_models, united
 from evalkit.core.digest import digest
 from evalkit.core.errors import ConfigError, EvalkitError, ModelError
 from evalkit.core.records import Benchmark, Job, Kind, ModelSpec, Request, Sample
@@ -110,6 +110,7 @@ def load_models(options: RunOptions, catalog: ConfigCatalog, overrides: Sequence
         if spec.name in models:
             raise ConfigError(f"two models are called {spec.name!r}", "rename one, or give it a config of its own")
         models[spec.name] = spec
+    check_targets(overrides, models, "model")
     for spec in models.values():
         check_options(spec)
     if not models:
@@ -123,14 +124,18 @@ def load_benchmarks(
     """(benchmarks by name, their chosen subsets, the pairs to run, remarks), families resolved by the model's kind."""
     benchmarks: dict[str, Benchmark] = {}
     selected: dict[str, tuple[str, ...]] = {}
+    chosen: dict[str, DatasetChoice] = {}
     pairs: list[tuple[str, str]] = []
     remarks: list[str] = []
 
     def load(choice: DatasetChoice) -> Benchmark:
-        if choice.name not in benchmarks:
+        earlier = chosen.get(choice.name)
+        choice = united(earlier, choice) if earlier else choice  # one run has one choice of a config's subsets
+        if choice != earlier:
             benchmark = _load_benchmark(options, choice, catalog, overrides)
             benchmarks[choice.name] = select(benchmark, choice.subsets) if choice.subsets else benchmark
             selected[choice.name] = tuple(m.name for m in benchmarks[choice.name].members) if choice.subsets else ()
+            chosen[choice.name] = choice
         return benchmarks[choice.name]
 
     for model in models.values():
@@ -147,9 +152,7 @@ def load_benchmarks(
                 choice = sibling
             if (model.name, choice.name) not in pairs:
                 pairs.append((model.name, choice.name))
-    for override in overrides:
-        if override.target and override.target not in benchmarks:
-            raise ConfigError(f"--set names {override.target!r}, which is not run", f"run: {', '.join(benchmarks)}")
+    check_targets(overrides, benchmarks, "benchmark")
     used = {benchmark for _, benchmark in pairs}
     kept = {name: benchmark for name, benchmark in benchmarks.items() if name in used}
     return kept, {name: selected[name] for name in kept}, pairs, remarks

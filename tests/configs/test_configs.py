@@ -8,7 +8,7 @@ import pytest
 
 from evalkit.configs.benchmark import from_resolved, select
 from evalkit.configs.catalog import ConfigCatalog, open_catalog
-from evalkit.configs.merge import Override, merged, parse_override
+from evalkit.configs.merge import Override, check_targets, merged, parse_override
 from evalkit.configs.resolve import resolve_datasets
 from evalkit.core.errors import ConfigError
 from evalkit.core.records import Benchmark, Member
@@ -61,6 +61,69 @@ def test_circles_and_missing_bases_are_errors(tmp_path: Path) -> None:
         load(file)
     with pytest.raises(ConfigError, match=r"c_gen.yaml:1.*'nope' not found"):
         load(write(tmp_path, "c_gen", "base: nope\n"))
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("Say C # {{ q }}", "Say C # {{ q }}"),
+        ("# {{ q }}", "# {{ q }}"),
+        ("Q: {{ q }}", "Q: {{ q }}"),
+        ("Question:", "Question:"),
+        ("{{ q }}: # {{ a }}", "{{ q }}: # {{ a }}"),
+        ("{% if a %}x # y{% endif %}", "{% if a %}x # y{% endif %}"),
+        ("- a", "- a"),
+        ("*bold* & more", "*bold* & more"),
+        ("a\nb", "a\nb"),
+        ("C#", "C#"),
+        ("x=y=z", "x=y=z"),
+        ('it\'s "so"', 'it\'s "so"'),
+        ('"Say C # \\n"', "Say C # \n"),
+        ("'7'", "7"),
+        ("7", 7),
+        ("-0.5", -0.5),
+        ("true", True),
+        ("null", None),
+        ("", None),
+        ('["#", "a # b", \'c\']', ["#", "a # b", "c"]),
+        ("{a: 1, b: [x]}", {"a": 1, "b": ["x"]}),
+        ("[]", []),
+    ],
+)
+def test_an_overrides_value_is_kept_whole(text: str, value: object) -> None:
+    assert parse_override(f"prompt={text}") == (False, Override(("prompt",), value))
+
+
+@pytest.mark.parametrize("text", ['"a" # b', '"a" b', "[a] # b", "[a", "{a: 1} x", '"a", "b"', "'a"])
+def test_an_overrides_value_is_never_cut(text: str) -> None:
+    with pytest.raises(ConfigError):
+        parse_override(f"prompt={text}")
+
+
+def test_overrides_name_what_is_run() -> None:
+    assert parse_override("mine:model.dtype=x") == (True, Override(("dtype",), "x", "mine"))
+    assert parse_override("model.mine:dtype=x") == (True, Override(("dtype",), "x", "mine"))
+    check_targets([Override(("a",), 1), Override(("a",), 1, "mine")], ["mine"], "model")
+    with pytest.raises(ConfigError, match="'mien'.*not run") as caught:
+        check_targets([Override(("a",), 1, "mien")], ["mine", "other"], "model")
+    assert "mine" in caught.value.hint
+    for text in ("=1", "a..b=1", "mine:=1", "model.=1"):
+        with pytest.raises(ConfigError):
+            parse_override(text)
+
+
+def test_subsets_of_a_config_named_twice_are_united() -> None:
+    catalog = ConfigCatalog()
+
+    def subsets(*names: str) -> list[tuple[str, ...]]:
+        return [c.subsets for c in resolve_datasets(names, "base", catalog)]
+
+    a = "mmlu_ppl_ac766d"
+    assert subsets(f"{a}:anatomy", f"{a}:astronomy") == [("anatomy", "astronomy")]
+    assert subsets(f"{a}:anatomy,astronomy", "mmlu:anatomy", "mmlu_ppl*:virology") == [
+        ("anatomy", "astronomy", "virology")
+    ]
+    assert subsets(f"{a}:anatomy", a) == subsets(a, f"{a}:anatomy") == [()]
 
 
 def test_overrides_change_values_and_hash(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def test_every_failure_of_a_template_is_a_config_error(expression: str) -> None:
         with pytest.raises(ConfigError) as caught:
             run(source, {"a": [1]}, "prompt")
         assert caught.value.message.startswith(("prompt ", "bad ")) and expression[:20] in caught.value.message.replace(
-            '\\', ""
+            "\\", ""
         )
 
 
