@@ -90,6 +90,8 @@ def from_resolved(name: str, resolved: Mapping[str, Any], source: str, hash_: st
 def config_hash(data: Mapping[str, Any], exemplars: str = "") -> str:
     """Digest of all that decides prompts and scores; `exemplars` is the digest of the file in use."""
     kept = {key: value for key, value in data.items() if key not in COSMETIC}
+    if isinstance(kept.get("data"), Mapping):  # how rows are read is in the fingerprint of the rows
+        kept["data"] = {key: value for key, value in kept["data"].items() if key != "newlines"}
     if isinstance(kept.get("shots"), Mapping):
         shots = {key: value for key, value in kept["shots"].items() if key != "fetch"}
         if exemplars:

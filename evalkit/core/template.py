@@ -100,6 +100,12 @@ def check_bare(source: str, columns: Collection[str], what: str) -> None:
                 raise ConfigError(f"{what}: under sequential_fields a column may only stand bare", hint)
 
 
+def is_bare(source: str) -> bool:
+    """Whether a template only puts in names as they are: every row that has the names can fill it."""
+    plain = (nodes.Template, nodes.Output, nodes.TemplateData, nodes.Name, nodes.Const)
+    return all(isinstance(node, plain) for node in parse(source).find_all(nodes.Node))
+
+
 @lru_cache(maxsize=4096)
 def _compiled(source: str) -> Template:
     parse(source)

@@ -6,9 +6,9 @@ import json
 import shutil
 import tempfile
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from evalkit.configs.benchmark import read_benchmark
 from evalkit.configs.catalog import open_catalog
@@ -17,9 +17,9 @@ from evalkit.core import template
 from evalkit.core.digest import file_sha256
 from evalkit.core.errors import DataError
 from evalkit.core.packages import package_path
-from evalkit.core.records import Benchmark, Member
+from evalkit.core.records import Benchmark, Member, Row
 from evalkit.core.registry import Registry
-from evalkit.data.files import DataRoot, SplitSource, local_files
+from evalkit.data.files import DataRoot, SplitSource, local_files, write_file
 from evalkit.data.sources import load_rows, split_source
 
 CONVERTERS: Registry[Callable[[str], str]] = Registry("exemplar converter")
@@ -63,18 +63,18 @@ def fetch_benchmarks(names: Sequence[str], root: Path, config_dirs: Sequence[str
 
 
 def _fetch_rows(benchmark: Benchmark, root: Path) -> Iterator[str]:
-    for want in _wants(benchmark):
-        if local_files(want, root):
+    for source in _sources(benchmark):
+        if local_files(source, root):
             continue
-        packaged = package_path(want.package)
+        packaged = package_path(source.package)
         if packaged is not None:
-            yield f"{want}: comes with the package {want.package.partition(':')[0]}"
+            yield f"{source}: comes with the package {source.package.partition(':')[0]}"
             continue
-        target = _write_rows(want, load_rows(want, DataRoot(root)), root)
-        yield f"{want}: {target} (sha256 {file_sha256(target)[:16]}…)"
+        target = _write_rows(source, load_rows(replace(source, newlines="kept"), DataRoot(root)), root)
+        yield f"{source}: {target} (sha256 {file_sha256(target)[:16]}…)"
 
 
-def _wants(benchmark: Benchmark) -> list[SplitSource]:
+def _sources(benchmark: Benchmark) -> list[SplitSource]:
     """Every split that scoring or the few-shot pool reads, each once."""
     data, shots = benchmark.data, benchmark.shots
     splits = [data.split] if isinstance(data.split, str) else list(data.split.values())
@@ -90,29 +90,20 @@ def _fill(source: str, member: Member, split: str) -> str:
     return template.render(source, {**member.variables, "subset": member.name, "split": split}, "data")
 
 
-def _write_rows(want: SplitSource, rows: Sequence[Mapping[str, Any]], root: Path) -> Path:
-    if want.file:
-        target = root / want.path / want.file
-        content = rows if not want.key else {want.key: list(rows)}
-        text = "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows)
-        if not want.file.endswith(".jsonl"):
-            text = json.dumps(content, ensure_ascii=False)
-        return _put(target, text)
-    import pyarrow
-    from pyarrow import parquet
-
-    target = root / want.path / want.config / f"{want.split}-00000-of-00001.parquet"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    aside = target.with_suffix(".tmp")
-    parquet.write_table(pyarrow.Table.from_pylist(list(rows)), aside)
-    return aside.replace(target)
-
-
-def _put(target: Path, text: str) -> Path:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    aside = target.with_name(target.name + ".tmp")
-    aside.write_text(text, encoding="utf-8")
-    return aside.replace(target)
+def _write_rows(source: SplitSource, rows: Sequence[Row], root: Path) -> Path:
+    """Write one split where `local_files` finds it; rows that parquet would change become jsonl."""
+    if source.file:
+        target = root / source.path / source.file
+        write_file(target, rows, source.key)
+        return target
+    folder = root / source.path / source.config
+    target = folder / f"{source.split}-00000-of-00001.parquet"
+    try:
+        write_file(target, rows)
+    except DataError:  # columns of mixed types, or that some rows lack
+        target = folder / f"{source.split}.jsonl"
+        write_file(target, rows)
+    return target
 
 
 def _fetch_exemplars(benchmark: Benchmark, root: Path) -> Iterator[str]:

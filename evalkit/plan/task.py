@@ -96,7 +96,8 @@ class Task:
         """The scored samples of a subset, cut to what the run asks for."""
         if subset not in self._samples:
             member, prefix, split = self._find(subset)
-            made = list(rows.samples(self.benchmark, member, self._member_rows(member, split), split, prefix))
+            read, place = self._member_rows(member, split), self._place(member, split)
+            made = list(rows.samples(self.benchmark, member, read, split, prefix, place))
             if not made:
                 raise DataError(f"{self.benchmark.name} [{subset}]: no rows", "check `where` and the data files")
             self._samples[subset] = self.cut.apply(made, subset)
@@ -189,10 +190,20 @@ class Task:
 
     def _read(self, spec: DataSpec, member: Member, split: str) -> list[Row]:
         config, file = self._filled(spec.config, member, split), self._filled(spec.file, member, split)
-        want = sources.split_source(spec, config, split, file)
-        if want not in self._rows:
-            self._rows[want] = sources.load_rows(want, self.root)
-        return self._rows[want]
+        source = sources.split_source(spec, config, split, file)
+        if source not in self._rows:
+            try:
+                self._rows[source] = sources.load_rows(source, self.root)
+            except DataError as error:
+                raise DataError(f"{self.benchmark.name} [{member.name}]: {error.message}", error.hint) from error
+        return self._rows[source]
+
+    def _place(self, member: Member, split: str) -> str:
+        """The files of a subset's rows, or the split of the hub, for errors."""
+        spec = self.benchmark.data
+        config, file = self._filled(spec.config, member, split), self._filled(spec.file, member, split)
+        source = sources.split_source(spec, config, split, file)
+        return ", ".join(map(str, sources.rows_files(source, self.root))) or str(source)
 
     def _member_rows(self, member: Member, split: str) -> Sequence[Row]:
         spec = self.benchmark.data
