@@ -77,11 +77,13 @@ def references(data_root: str) -> dict[str, list[Item]]:
     """Reference solutions by set: HumanEval, and with a data root MBPP, as its protocol runs it and with imports."""
     sets = {"HumanEval": [(row, row["canonical_solution"]) for row in human_eval_rows().values()]}
     if data_root:
-        from evalkit.data.sources import Wanted, load_rows, open_root
+        from evalkit.data.sources import SplitSource, load_rows, open_root
 
         splits = ("prompt", "train", "validation", "test")
         root = open_root(data_root)
-        rows = [r for s in splits for r in load_rows(Wanted("google-research-datasets/mbpp", "sanitized", s), root)]
+        rows = [
+            r for s in splits for r in load_rows(SplitSource("google-research-datasets/mbpp", "sanitized", s), root)
+        ]
         for name, imports in (("MBPP", False), ("MBPP with its imports", True)):
             sets[name] = [
                 (mbpp_problem(r), "\n".join([*(r["test_imports"] if imports else []), r["code"]])) for r in rows

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalkit.configs.benchmark import select
-from evalkit.configs.catalog import open_library
-from evalkit.configs.merge import parse_override
+from evalkit.configs.catalog import open_catalog
+from evalkit.configs.merge import check_targets, parse_override
 from evalkit.configs.resolve import resolve_datasets
 from evalkit.core.errors import ConfigError, DataError
 from evalkit.core.records import Benchmark, Kind, Sample
@@ -45,11 +45,16 @@ def load_benchmark(
     (a folder or file) counts the lengths of benchmarks that are built by length.
     Raises ConfigError for unknown names and broken configs.
     """
-    library = open_library(config_dirs)
-    found = resolve_datasets([name], kind, library)
+    catalog = open_catalog(config_dirs)
+    found = resolve_datasets([name], kind, catalog)
     if len(found) != 1:
         raise ConfigError(f"{name!r} names {len(found)} benchmarks", "give one name")
-    benchmark = load_benchmark_config(found[0].file, library, [parse_override(o)[1] for o in overrides])
+    parsed = [parse_override(text) for text in overrides]
+    if any(for_model for for_model, _ in parsed):
+        raise ConfigError("no model is run here, so nothing of a model can be set", "leave `model.` keys out")
+    laid_on = [override for _, override in parsed]
+    check_targets(laid_on, [found[0].name], "benchmark")
+    benchmark = load_benchmark_config(found[0].file, catalog, laid_on)
     if found[0].subsets:
         benchmark = select(benchmark, found[0].subsets)
     root = open_root(data_root if data_root is not None else default_data_root())

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from evalkit.configs.catalog import Library, open_library
+from evalkit.configs.catalog import ConfigCatalog, open_catalog
 from evalkit.core.digest import plain
 from evalkit.core.errors import EvalkitError, ModelError, RunFailed
 from evalkit.core.records import Benchmark, Job, Score
@@ -193,7 +193,7 @@ def score_run(
     notes += unsafe_notes(plan, options.unconfined())
     table = make_table(scores, list(plan.models), notes)
     finished = Finished(store, tuple(scores), table, tuple(failures), "")
-    text = write_report(finished, open_library(report.config_dirs), report.summarizer, report.reference_column)
+    text = write_report(finished, open_catalog(report.config_dirs), report.summarizer, report.reference_column)
     finished = replace(finished, text=text)
     store.write_scores({"scores": scores, "limited": plan.cut.is_cut, "complete": finished.complete})
     store.set_status(COMPLETE if finished.complete else INCOMPLETE)
@@ -279,13 +279,13 @@ def _causes(plan: RunPlan, planned: Planned | None, failures: Sequence[JobFailur
     return causes
 
 
-def write_report(finished: Finished, library: Library, name: str | None, column: str = "") -> str:
+def write_report(finished: Finished, catalog: ConfigCatalog, name: str | None, column: str = "") -> str:
     """summary.txt, .csv and .md in the run's folder; returns the text for the terminal.
 
     The files hold every subset; the terminal gets headlines and groups.
     """
     table, store = finished.table, finished.store
-    summarizer = load_summarizer(name, library, column) if name else Summarizer("", "", (), None)
+    summarizer = load_summarizer(name, catalog, column) if name else Summarizer("", "", (), None)
     full = pick_rows(table, summarizer.rows, summarizer.stand_ins) if summarizer.rows else table
     heads, cells = reference_columns(full, summarizer)
     notes = (*full.notes, summarizer.notes) if summarizer.notes else full.notes

@@ -59,11 +59,11 @@ def _chosen_models(stored: StoredRun, names: tuple[str, ...]) -> list[str]:
 
 
 def _checks(stored: StoredRun, models: list[str], band: Band, options: dict[str, Any]) -> list[Check]:
-    from evalkit.configs.catalog import open_library
+    from evalkit.configs.catalog import open_catalog
     from evalkit.report.gate import check_run, choose_rows, columns_for
     from evalkit.report.reference import find_reference, read_table
 
-    file = find_reference(options["reference"], open_library(options["config_dirs"]))
+    file = find_reference(options["reference"], open_catalog(options["config_dirs"]))
     table = read_table(file)
     columns = columns_for(models, table, options["reference_column"], str(file))
     return check_run(stored.scores, columns, choose_rows(table, options["rows"]), band, stored.limited())

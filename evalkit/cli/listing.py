@@ -22,14 +22,14 @@ WHAT = ("datasets", "models", "runs", "summarizers")
 @click.option("--json", "as_json", is_flag=True, help="One JSON list.")
 def list_(what: str | None, pattern: str, config_dirs: tuple[str, ...], work_dir: str, as_json: bool) -> None:
     """List datasets, models, runs or summarizers, by glob."""
-    from evalkit.configs.catalog import open_library
+    from evalkit.configs.catalog import open_catalog
 
-    library = open_library(config_dirs)
+    catalog = open_catalog(config_dirs)
     makers: Mapping[str, Any] = {
-        "datasets": lambda: dataset_rows(library, pattern),
-        "models": lambda: model_rows(library, pattern),
+        "datasets": lambda: dataset_rows(catalog, pattern),
+        "models": lambda: model_rows(catalog, pattern),
         "runs": lambda: run_rows(Path(work_dir), pattern),
-        "summarizers": lambda: [{"name": n} for n in _matching(library.files("summarizers"), pattern)],
+        "summarizers": lambda: [{"name": n} for n in _matching(catalog.files("summarizers"), pattern)],
     }
     chosen = [what] if what else ["datasets", "models", "runs"]
     tables = {name: makers[name]() for name in chosen}
@@ -42,14 +42,14 @@ def list_(what: str | None, pattern: str, config_dirs: tuple[str, ...], work_dir
         click.echo(_aligned(rows) if rows else f"no {name} match {pattern!r}")
 
 
-def dataset_rows(library: Any, pattern: str) -> list[dict[str, Any]]:
+def dataset_rows(catalog: Any, pattern: str) -> list[dict[str, Any]]:
     """Facts of every dataset config; a broken one shows its error."""
     from evalkit.configs.merge import load_merged
 
     rows = []
-    for name, files in _matching(library.files("dataset_configs"), pattern).items():
+    for name, files in _matching(catalog.files("dataset_configs"), pattern).items():
         try:
-            data = load_merged(files[0], library, "dataset_configs").data
+            data = load_merged(files[0], catalog, "dataset_configs").data
             rows.append(_dataset_row(name, data))
         except EvalkitError as error:
             rows.append({"name": name, "mode": "broken", "about": error.message})
@@ -90,14 +90,14 @@ def _call_name(call: Any) -> str:
     return call if isinstance(call, str) else next(iter(call))
 
 
-def model_rows(library: Any, pattern: str) -> list[dict[str, Any]]:
+def model_rows(catalog: Any, pattern: str) -> list[dict[str, Any]]:
     """Facts of every model config."""
     from evalkit.configs.merge import load_merged
 
     rows = []
-    for name, files in _matching(library.files("model_configs"), pattern).items():
+    for name, files in _matching(catalog.files("model_configs"), pattern).items():
         try:
-            data = load_merged(files[0], library, "model_configs").data
+            data = load_merged(files[0], catalog, "model_configs").data
         except EvalkitError as error:
             rows.append({"name": name, "kind": "broken", "path": error.message})
             continue

@@ -95,11 +95,11 @@ def summary_options(command: F) -> F:
 
 def check_summarizer(name: str | None, column: str, config_dirs: Sequence[str]) -> None:
     """ConfigError for a summarizer or column that does not exist, before anything is run."""
-    from evalkit.configs.catalog import open_library
+    from evalkit.configs.catalog import open_catalog
     from evalkit.core.errors import ConfigError
     from evalkit.report.summary import load_summarizer
 
     if name:
-        load_summarizer(name, open_library(config_dirs), column)
+        load_summarizer(name, open_catalog(config_dirs), column)
     elif column:
         raise ConfigError("--reference-column needs a table of published numbers", "--summarizer NAME")

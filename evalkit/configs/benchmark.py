@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.configs import schema
-from evalkit.configs.catalog import Library, expand, unknown
+from evalkit.configs.catalog import ConfigCatalog, expand, unknown
 from evalkit.configs.merge import Override, load_merged
 from evalkit.configs.yamlfile import Document
 from evalkit.core import template
@@ -32,12 +32,14 @@ COSMETIC = ("description", "notes", "defaults", "row", "family")
 """Keys that decide neither a prompt nor a score."""
 
 
-def read_benchmark(file: Path, library: Library, overrides: Sequence[Override] = ()) -> tuple[Benchmark, Document]:
+def read_benchmark(
+    file: Path, catalog: ConfigCatalog, overrides: Sequence[Override] = ()
+) -> tuple[Benchmark, Document]:
     """Read, merge and build one dataset config; with the document, which knows the line of every key.
 
     Keys and shapes are checked here; names and templates by `plan/check.py`.
     """
-    document = load_merged(file, library, "dataset_configs", overrides)
+    document = load_merged(file, catalog, "dataset_configs", overrides)
     schema.check(document, schema.BENCHMARK)
     return build(document), document
 
@@ -88,6 +90,8 @@ def from_resolved(name: str, resolved: Mapping[str, Any], source: str, hash_: st
 def config_hash(data: Mapping[str, Any], exemplars: str = "") -> str:
     """Digest of all that decides prompts and scores; `exemplars` is the digest of the file in use."""
     kept = {key: value for key, value in data.items() if key not in COSMETIC}
+    if isinstance(kept.get("data"), Mapping):  # how rows are read is in the fingerprint of the rows
+        kept["data"] = {key: value for key, value in kept["data"].items() if key != "newlines"}
     if isinstance(kept.get("shots"), Mapping):
         shots = {key: value for key, value in kept["shots"].items() if key != "fetch"}
         if exemplars:

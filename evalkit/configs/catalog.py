@@ -13,26 +13,26 @@ from typing import Literal
 from evalkit.core.errors import ConfigError
 from evalkit.core.registry import near
 
-Shelf = Literal["dataset_configs", "model_configs", "summarizers"]
+ConfigKind = Literal["dataset_configs", "model_configs", "summarizers"]
 GLOB = re.compile(r"[*?\[]")
 PACKAGE = Path(__file__).resolve().parents[1]
 LOOKS_LIKE_DATASET = re.compile(r"^(mode|data|prompt|metric|subsets|shots)\s*:", re.M)
 LOOKS_LIKE_MODEL = re.compile(r"^(path|engine|kind)\s*:", re.M)
 
 
-def builtin_folder(shelf: Shelf) -> Path:
-    """The shelf shipped with evalkit: inside the package, or beside it in a checkout."""
-    inside = PACKAGE / "builtin" / shelf
-    return inside if inside.is_dir() else PACKAGE.parent / shelf
+def builtin_folder(kind: ConfigKind) -> Path:
+    """The folder of one kind that evalkit ships: inside the package, or beside it in a checkout."""
+    inside = PACKAGE / "builtin" / kind
+    return inside if inside.is_dir() else PACKAGE.parent / kind
 
 
 @dataclass(frozen=True)
-class Library:
+class ConfigCatalog:
     """The folders that names are looked up in; `extra` are the user's, first wins."""
 
     extra: tuple[Path, ...] = ()
 
-    def files(self, shelf: Shelf) -> dict[str, list[Path]]:
+    def files(self, kind: ConfigKind) -> dict[str, list[Path]]:
         """name -> its files on one level of precedence; more than one is an ambiguity.
 
         Names that begin with `_` are bases and are not listed.
@@ -40,7 +40,7 @@ class Library:
         found: dict[str, list[Path]] = {}
         for folder in (*self.extra, None):
             level: dict[str, list[Path]] = {}
-            for file in _yaml_files(folder, shelf):
+            for file in _yaml_files(folder, kind):
                 if not file.stem.startswith("_"):
                     level.setdefault(file.stem, []).append(file)
             for name, files in level.items():
@@ -56,40 +56,40 @@ class Library:
                     found.setdefault(file.stem[1:], file)
         return found
 
-    def find_base(self, name: str, child: Path, shelf: Shelf) -> Path | None:
-        """The parent that a config names: beside it, or by name on the shelf, bases included."""
+    def find_base(self, name: str, child: Path, kind: ConfigKind) -> Path | None:
+        """The parent that a config names: beside it, or by name among the configs of its kind, bases included."""
         stem = name.removesuffix(".yaml")
         beside = child.parent / f"{stem}.yaml"
         if beside.is_file() and beside != child:
             return beside
         for folder in (*self.extra, None):
-            for file in _yaml_files(folder, shelf):
+            for file in _yaml_files(folder, kind):
                 if file.stem == stem and file != child:
                     return file
         return None
 
 
-def open_library(config_dirs: Sequence[str | Path] = ()) -> Library:
-    """The library with the folders of `--config-dir` and of EVALKIT_CONFIGS."""
+def open_catalog(config_dirs: Sequence[str | Path] = ()) -> ConfigCatalog:
+    """The catalog with the folders of `--config-dir` and of EVALKIT_CONFIGS."""
     named = [*map(str, config_dirs), *filter(None, os.environ.get("EVALKIT_CONFIGS", "").split(os.pathsep))]
     folders = [Path(name).expanduser() for name in named]
     for folder in folders:
         if not folder.is_dir():
             raise ConfigError(f"the config folder {folder} does not exist", "check --config-dir and EVALKIT_CONFIGS")
-    return Library(tuple(folder.resolve() for folder in folders))
+    return ConfigCatalog(tuple(folder.resolve() for folder in folders))
 
 
-def _yaml_files(folder: Path | None, shelf: Shelf) -> list[Path]:
+def _yaml_files(folder: Path | None, kind: ConfigKind) -> list[Path]:
     if folder is None:
-        return sorted(builtin_folder(shelf).rglob("*.yaml"))
-    if (folder / shelf).is_dir():
-        return sorted((folder / shelf).rglob("*.yaml"))
+        return sorted(builtin_folder(kind).rglob("*.yaml"))
+    if (folder / kind).is_dir():
+        return sorted((folder / kind).rglob("*.yaml"))
     if any((folder / other).is_dir() for other in ("dataset_configs", "model_configs", "summarizers")):
         return []
-    return [file for file in sorted(folder.rglob("*.yaml")) if _shelf_of(file) == shelf]
+    return [file for file in sorted(folder.rglob("*.yaml")) if _kind_of(file) == kind]
 
 
-def _shelf_of(file: Path) -> Shelf:
+def _kind_of(file: Path) -> ConfigKind:
     """Where a loose file of a user's folder belongs, told by its keys."""
     text = file.read_text(encoding="utf-8", errors="replace")
     if LOOKS_LIKE_MODEL.search(text) and not LOOKS_LIKE_DATASET.search(text):

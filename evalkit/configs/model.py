@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.configs import schema
-from evalkit.configs.catalog import Library
+from evalkit.configs.catalog import ConfigCatalog
 from evalkit.configs.merge import Override, load_merged, merged
 from evalkit.configs.yamlfile import Document
 from evalkit.core.errors import ConfigError
@@ -21,9 +21,9 @@ TABLE_ONLY = ("size", "context", "licence")
 IN_PACKAGE = re.compile(r"[A-Za-z_]\w+:[\w./-]+")
 
 
-def load_model_config(file: Path, library: Library, overrides: Sequence[Override] = ()) -> ModelSpec:
+def load_model_config(file: Path, catalog: ConfigCatalog, overrides: Sequence[Override] = ()) -> ModelSpec:
     """Read, merge and check one model config."""
-    document = load_merged(file, library, "model_configs", overrides)
+    document = load_merged(file, catalog, "model_configs", overrides)
     schema.check(document, schema.MODEL)
     return build_model(document)
 
@@ -66,9 +66,10 @@ def place_of(path: str) -> str:
 
 def model_from_path(path: str, kind: Kind, overrides: Sequence[Override], options: Mapping[str, Any]) -> ModelSpec:
     """The model of `--hf-path`: named after the last part of the path, and of the adapter's where it has one."""
-    data = laid_on({"path": path, "kind": kind, **options}, overrides)
+    data = laid_on({"path": path, "kind": kind, **options}, [o for o in overrides if not o.target])
     parts = [Path(p.rstrip("/")).name or p for p in (path, data.get("peft_path", "")) if p]
-    return model_from("+".join(parts), data, "--hf-path")
+    name = "+".join(parts)
+    return model_from(name, laid_on(data, [o for o in overrides if o.target == name]), "--hf-path")
 
 
 def changed(spec: ModelSpec, overrides: Sequence[Override], options: Mapping[str, Any]) -> ModelSpec:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from evalkit.configs.catalog import Library, expand, is_glob, only_file, unknown
+from evalkit.configs.catalog import ConfigCatalog, expand, is_glob, only_file, unknown
 from evalkit.configs.yamlfile import load_yaml
 from evalkit.core.errors import ConfigError
 from evalkit.core.records import Kind
@@ -21,14 +21,15 @@ class DatasetChoice:
     subsets: tuple[str, ...] = ()
 
 
-def resolve_datasets(names: Sequence[str], kind: Kind, library: Library) -> list[DatasetChoice]:
+def resolve_datasets(names: Sequence[str], kind: Kind, catalog: ConfigCatalog) -> list[DatasetChoice]:
     """The configs that names, globs and families stand for, for a model of this kind.
 
     `mmlu` is the family's default for the kind, `mmlu_ppl` the only config that begins so,
-    `NAME:a,b*` a choice of subsets. All unknown names are reported at once.
+    `NAME:a,b*` a choice of subsets. A config that is named several times is run with all the subsets
+    named, and whole when one of the names has no subsets. All unknown names are reported at once.
     """
-    files = library.files("dataset_configs")
-    families = library.families()
+    files = catalog.files("dataset_configs")
+    families = catalog.families()
     bad: list[str] = []
     chosen: dict[str, DatasetChoice] = {}
     for entry in names:
@@ -36,17 +37,25 @@ def resolve_datasets(names: Sequence[str], kind: Kind, library: Library) -> list
         found = _configs_of(name, kind, files, families)
         if not found:
             bad.append(name)
+        subsets = tuple(filter(None, (subset.strip() for subset in part.split(","))))
         for config in found:
-            subsets = tuple(filter(None, part.split(",")))
-            chosen.setdefault(config, DatasetChoice(config, only_file(config, files[config]), subsets))
+            choice = DatasetChoice(config, only_file(config, files[config]), subsets)
+            chosen[config] = united(chosen[config], choice) if config in chosen else choice
     if bad:
         raise unknown("dataset", bad, [*files, *families])
     return list(chosen.values())
 
 
-def resolve_models(names: Sequence[str], library: Library) -> list[tuple[str, Path]]:
+def united(one: DatasetChoice, other: DatasetChoice) -> DatasetChoice:
+    """Two choices of one config: the subsets of both, or all when either asks for all."""
+    if not one.subsets or not other.subsets:
+        return replace(one, subsets=())
+    return replace(one, subsets=tuple(dict.fromkeys((*one.subsets, *other.subsets))))
+
+
+def resolve_models(names: Sequence[str], catalog: ConfigCatalog) -> list[tuple[str, Path]]:
     """The model configs that names and globs stand for; all unknown names at once."""
-    files = library.files("model_configs")
+    files = catalog.files("model_configs")
     bad: list[str] = []
     chosen: dict[str, Path] = {}
     for name in names:
@@ -83,8 +92,8 @@ def family_defaults(base: Path) -> dict[str, str]:
     return dict(defaults) if isinstance(defaults, dict) else {}
 
 
-def gen_sibling(choice: DatasetChoice, family: str, library: Library) -> DatasetChoice | None:
+def gen_sibling(choice: DatasetChoice, family: str, catalog: ConfigCatalog) -> DatasetChoice | None:
     """The family's config for chat models in place of `choice`, with the same subsets; None when there is none."""
-    files, families = library.files("dataset_configs"), library.families()
+    files, families = catalog.files("dataset_configs"), catalog.families()
     name = family_defaults(families[family]).get("chat", "") if family in families else ""
     return DatasetChoice(name, only_file(name, files[name]), choice.subsets) if name in files else None

@@ -70,6 +70,7 @@ DATA = {
     "package": TEXT,
     "build": CALL,
     "revision": TEXT,
+    "newlines": Leaf("kept or text_mode", (str,), ("kept", "text_mode")),
 }
 SHOTS = {
     "split": TEXT,

@@ -17,7 +17,6 @@ Row = Mapping[str, Any]
 Template = str | tuple["TurnTemplate", ...]
 
 MODES: tuple[Mode, ...] = ("ppl", "ll", "gen")
-KINDS: tuple[Kind, ...] = ("base", "chat")
 
 
 @dataclass(frozen=True)
@@ -67,6 +66,9 @@ class DataSpec:
     """A registered builder that makes the rows out of the loaded ones (needle prompts)."""
     revision: str = ""
     """Hub revision; default: main, or the parquet conversion of a script-only dataset."""
+    newlines: Literal["kept", "text_mode"] = "kept"
+    """`text_mode`: `\\r\\n` and `\\r` in the rows become `\\n`, as in a csv that the published reader opened in text
+    mode. Like the rows themselves it is covered by the data fingerprint, not by the hash of the config."""
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import collections
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
-from jinja2 import StrictUndefined, Template, TemplateSyntaxError, Undefined, UndefinedError, meta, nodes
-from jinja2.runtime import Context
+from jinja2 import (
+    StrictUndefined,
+    Template,
+    TemplateError,
+    TemplateSyntaxError,
+    Undefined,
+    UndefinedError,
+    meta,
+    nodes,
+)
+from jinja2.exceptions import SecurityError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from evalkit.core.errors import ConfigError
@@ -61,23 +70,9 @@ def names_in(source: str) -> set[str]:
     return set(meta.find_undeclared_variables(parse(source)))
 
 
-def names_in_expression(expression: str) -> set[str]:
-    """The names that an expression needs."""
-    return names_in("{{ (" + expression + ") }}")
-
-
 def check_names(source: str, known: Collection[str], what: str) -> None:
     """ConfigError when the template uses a name that is neither known nor reserved."""
-    _refuse_unknown(names_in(source), known, what)
-
-
-def check_expression(expression: str, known: Collection[str], what: str) -> None:
-    """The same for an expression."""
-    _refuse_unknown(names_in_expression(expression), known, what)
-
-
-def _refuse_unknown(names: set[str], known: Collection[str], what: str) -> None:
-    for name in sorted(names - set(known)):
+    for name in sorted(names_in(source) - set(known)):
         raise ConfigError(f"{what}: undefined field {name!r}", did_you_mean(name, known))
 
 
@@ -105,6 +100,12 @@ def check_bare(source: str, columns: Collection[str], what: str) -> None:
                 raise ConfigError(f"{what}: under sequential_fields a column may only stand bare", hint)
 
 
+def is_bare(source: str) -> bool:
+    """Whether a template only puts in names as they are: every row that has the names can fill it."""
+    plain = (nodes.Template, nodes.Output, nodes.TemplateData, nodes.Name, nodes.Const)
+    return all(isinstance(node, plain) for node in parse(source).find_all(nodes.Node))
+
+
 @lru_cache(maxsize=4096)
 def _compiled(source: str) -> Template:
     parse(source)
@@ -112,39 +113,61 @@ def _compiled(source: str) -> Template:
 
 
 @lru_cache(maxsize=4096)
-def _compiled_expression(expression: str) -> Callable[[Context], Iterator[str]]:
+def _compiled_expression(expression: str) -> Template:
+    """A template that assigns the expression's value to `result`."""
     try:
-        compiled = environment().compile_expression(expression, undefined_to_none=False)
+        environment().compile_expression(expression)  # refuses what is more than one expression
+        return environment().from_string("{% set result = (" + expression + ") %}")
     except TemplateSyntaxError as error:
         raise ConfigError(f"bad expression {_short(expression)}: {error.message}", "") from error
-    return compiled._template.root_render_func
 
 
 def render(source: str, values: Mapping[str, Any], what: str = "template") -> str:
-    """The filled template; ConfigError when a name is undefined."""
-    try:
+    """The filled template; ConfigError when a name is undefined or the template fails."""
+    with _failures(source, values, what):
         return _compiled(source).render(values)
-    except UndefinedError as error:
-        raise ConfigError(f"{what} {_short(source)}: {error.message}", did_you_mean_in(error, values)) from error
-    except (TypeError, ValueError, ArithmeticError, LookupError) as error:
-        raise ConfigError(f"{what} {_short(source)}: {error}", "") from error
 
 
 def evaluate(expression: str, values: Mapping[str, Any], what: str = "expression") -> Any:
     """The value of a jinja expression; ConfigError when a name is undefined or it fails."""
-    try:
-        # What calling the compiled expression does, but for two copies of the globals, nine tenths of its time.
-        made = environment()
-        context = Context(made, {**made.globals, **values}, None, {})
-        collections.deque(_compiled_expression(expression)(context), maxlen=0)
+    compiled = _compiled_expression(expression)
+    with _failures(expression, values, what):
+        # A shared context holds the globals already; an own one would copy them, nine tenths of the time.
+        context = compiled.new_context({**environment().globals, **values}, shared=True)
+        collections.deque(compiled.root_render_func(context), maxlen=0)
         result = context.vars["result"]
         if isinstance(result, Undefined):
-            result._fail_with_undefined_error()  # the message names the missing name or item
-    except UndefinedError as error:
-        raise ConfigError(f"{what} {_short(expression)}: {error.message}", did_you_mean_in(error, values)) from error
-    except (TypeError, ValueError, ArithmeticError, LookupError) as error:
-        raise ConfigError(f"{what} {_short(expression)}: {error}", "") from error
+            str(result)  # a strict undefined value raises the error that names it
     return result
+
+
+class _failures:
+    """Turns whatever a template raises into a ConfigError that shows its source.
+
+    A class, because a generator-based context manager costs as much as a short expression.
+    """
+
+    def __init__(self, source: str, values: Mapping[str, Any], what: str) -> None:
+        self.source, self.values, self.what = source, values, what
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> Literal[False]:
+        place = f"{self.what} {_short(self.source)}" if error is not None else ""
+        if isinstance(error, UndefinedError):
+            raise ConfigError(f"{place}: {error.message}", did_you_mean_in(error, self.values)) from error
+        if isinstance(error, SecurityError):
+            raise ConfigError(f"{place}: {error.message}", "templates cannot reach Python's internals") from error
+        if isinstance(error, TemplateError):
+            raise ConfigError(f"{place}: {error.message}", "") from error
+        if isinstance(error, RUNTIME_ERRORS):
+            raise ConfigError(f"{place}: {error or type(error).__name__}", "") from error
+        return False
+
+
+RUNTIME_ERRORS = (TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError)
+"""What an operation inside a template may raise on a value that does not fit."""
 
 
 def did_you_mean_in(error: UndefinedError, values: Mapping[str, Any]) -> str:

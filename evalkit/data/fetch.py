@@ -6,21 +6,21 @@ import json
 import shutil
 import tempfile
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from evalkit.configs.benchmark import read_benchmark
-from evalkit.configs.catalog import open_library
+from evalkit.configs.catalog import open_catalog
 from evalkit.configs.resolve import resolve_datasets
 from evalkit.core import template
 from evalkit.core.digest import file_sha256
 from evalkit.core.errors import DataError
 from evalkit.core.packages import package_path
-from evalkit.core.records import Benchmark, Member
+from evalkit.core.records import Benchmark, Member, Row
 from evalkit.core.registry import Registry
-from evalkit.data.files import DataRoot, Wanted, local_files
-from evalkit.data.sources import load_rows, wanted
+from evalkit.data.files import DataRoot, SplitSource, local_files, write_file
+from evalkit.data.sources import load_rows, split_source
 
 CONVERTERS: Registry[Callable[[str], str]] = Registry("exemplar converter")
 TIMEOUT = 60
@@ -52,37 +52,37 @@ def question_answer_blocks(text: str) -> str:
 
 def fetch_benchmarks(names: Sequence[str], root: Path, config_dirs: Sequence[str] = ()) -> Iterator[str]:
     """Fetch what is absent; yields a line for each file. DataError, with the place, when one cannot be had."""
-    library = open_library(config_dirs)
-    choices = {c.name: c for kind in ("base", "chat") for c in resolve_datasets(names, kind, library)}  # type: ignore[arg-type]
+    catalog = open_catalog(config_dirs)
+    choices = {c.name: c for kind in ("base", "chat") for c in resolve_datasets(names, kind, catalog)}  # type: ignore[arg-type]
     root.mkdir(parents=True, exist_ok=True)
     for name, choice in choices.items():
-        benchmark = read_benchmark(choice.file, library)[0]
+        benchmark = read_benchmark(choice.file, catalog)[0]
         yield from _fetch_rows(benchmark, root)
         yield from _fetch_exemplars(benchmark, root)
         yield f"{name}: complete in {root}"
 
 
 def _fetch_rows(benchmark: Benchmark, root: Path) -> Iterator[str]:
-    for want in _wants(benchmark):
-        if local_files(want, root):
+    for source in _sources(benchmark):
+        if local_files(source, root):
             continue
-        packaged = package_path(want.package)
+        packaged = package_path(source.package)
         if packaged is not None:
-            yield f"{want}: comes with the package {want.package.partition(':')[0]}"
+            yield f"{source}: comes with the package {source.package.partition(':')[0]}"
             continue
-        target = _write_rows(want, load_rows(want, DataRoot(root)), root)
-        yield f"{want}: {target} (sha256 {file_sha256(target)[:16]}…)"
+        target = _write_rows(source, load_rows(replace(source, newlines="kept"), DataRoot(root)), root)
+        yield f"{source}: {target} (sha256 {file_sha256(target)[:16]}…)"
 
 
-def _wants(benchmark: Benchmark) -> list[Wanted]:
+def _sources(benchmark: Benchmark) -> list[SplitSource]:
     """Every split that scoring or the few-shot pool reads, each once."""
     data, shots = benchmark.data, benchmark.shots
     splits = [data.split] if isinstance(data.split, str) else list(data.split.values())
     splits += [shots.split] if shots and shots.split else []
-    found: dict[Wanted, None] = {}
+    found: dict[SplitSource, None] = {}
     for member in benchmark.members:
         for split in splits:
-            found[wanted(data, _fill(data.config, member, split), split, _fill(data.file, member, split))] = None
+            found[split_source(data, _fill(data.config, member, split), split, _fill(data.file, member, split))] = None
     return list(found)
 
 
@@ -90,29 +90,20 @@ def _fill(source: str, member: Member, split: str) -> str:
     return template.render(source, {**member.variables, "subset": member.name, "split": split}, "data")
 
 
-def _write_rows(want: Wanted, rows: Sequence[Mapping[str, Any]], root: Path) -> Path:
-    if want.file:
-        target = root / want.path / want.file
-        content = rows if not want.key else {want.key: list(rows)}
-        text = "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows)
-        if not want.file.endswith(".jsonl"):
-            text = json.dumps(content, ensure_ascii=False)
-        return _put(target, text)
-    import pyarrow
-    from pyarrow import parquet
-
-    target = root / want.path / want.config / f"{want.split}-00000-of-00001.parquet"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    aside = target.with_suffix(".tmp")
-    parquet.write_table(pyarrow.Table.from_pylist(list(rows)), aside)
-    return aside.replace(target)
-
-
-def _put(target: Path, text: str) -> Path:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    aside = target.with_name(target.name + ".tmp")
-    aside.write_text(text, encoding="utf-8")
-    return aside.replace(target)
+def _write_rows(source: SplitSource, rows: Sequence[Row], root: Path) -> Path:
+    """Write one split where `local_files` finds it; rows that parquet would change become jsonl."""
+    if source.file:
+        target = root / source.path / source.file
+        write_file(target, rows, source.key)
+        return target
+    folder = root / source.path / source.config
+    target = folder / f"{source.split}-00000-of-00001.parquet"
+    try:
+        write_file(target, rows)
+    except DataError:  # columns of mixed types, or that some rows lack
+        target = folder / f"{source.split}.jsonl"
+        write_file(target, rows)
+    return target
 
 
 def _fetch_exemplars(benchmark: Benchmark, root: Path) -> Iterator[str]:

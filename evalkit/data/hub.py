@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import pickle
 import socket
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from urllib.parse import urlparse
 
 from evalkit.core.errors import DataError
 from evalkit.core.records import Row
-from evalkit.data.files import DataRoot, Wanted, missing, read_file
+from evalkit.data.files import DataRoot, SplitSource, missing, read_file
 
 PARQUET_REVISION = "refs/convert/parquet"
 ENDPOINT = "https://huggingface.co"
@@ -31,54 +34,87 @@ def reachable(endpoint: str | None = None, timeout: float = REACH_SECONDS) -> bo
         return False
 
 
-def load_from_hub(want: Wanted, root: DataRoot) -> list[Row]:
+def load_from_hub(source: SplitSource, root: DataRoot) -> list[Row]:
     """Rows of one split from the hub or its cache; DataError, in seconds, when it cannot be had."""
-    if not reachable():
-        _go_offline()
-    if want.file:
-        return read_file(_download(want, root), want.key)
-    return _load_dataset(want, root, want.revision or None)
+    online = reachable()
+    if source.file:
+        return read_file(_download(source, root, online), source.key)
+    return _load_dataset(source, root, source.revision or None) if online else _load_cached(source, root)
 
 
-def _go_offline() -> None:
-    """Tell the hub's libraries, imported already or not yet: they read the environment once, at import."""
-    os.environ["HF_HUB_OFFLINE"] = "1"
-    for name in ("huggingface_hub.constants", "datasets.config"):
-        if name in sys.modules:
-            sys.modules[name].HF_HUB_OFFLINE = True  # type: ignore[attr-defined]
-
-
-def _download(want: Wanted, root: DataRoot) -> Path:
+def _download(source: SplitSource, root: DataRoot, online: bool) -> Path:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        revision = want.revision or None
-        return Path(hf_hub_download(want.path, want.file, repo_type="dataset", revision=revision))
+        revision = source.revision or None
+        return Path(
+            hf_hub_download(
+                source.path, source.file, repo_type="dataset", revision=revision, local_files_only=not online
+            )
+        )
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
-        raise _translated(want, root, error) from error
+        raise _translated(source, root, error, online) from error
 
 
-def _load_dataset(want: Wanted, root: DataRoot, revision: str | None) -> list[Row]:
+def _load_dataset(source: SplitSource, root: DataRoot, revision: str | None) -> list[Row]:
     import datasets
 
     try:
-        loaded = datasets.load_dataset(want.path, want.config or None, split=want.split, revision=revision)
+        loaded = datasets.load_dataset(source.path, source.config or None, split=source.split, revision=revision)
         return [dict(row) for row in loaded]
     except RuntimeError as error:
         if "script" in str(error).lower() and revision is None:
-            return _load_dataset(want, root, PARQUET_REVISION)
-        raise _translated(want, root, error) from error
+            return _load_dataset(source, root, PARQUET_REVISION)
+        raise _translated(source, root, error, online=True) from error
     except (OSError, ValueError) as error:  # datasets' and the hub's own errors derive from these
-        raise _translated(want, root, error) from error
+        raise _translated(source, root, error, online=True) from error
 
 
-def _translated(want: Wanted, root: DataRoot, error: Exception) -> DataError:
+def _load_cached(source: SplitSource, root: DataRoot) -> list[Row]:
+    """Rows from the cache of `datasets`, read in a process of its own.
+
+    `datasets` looks only into its cache when HF_HUB_OFFLINE was set as it was imported; to set that here would
+    change the hub's libraries for everything else that runs in this process.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "rows.pickle"
+        asked = [source.path, source.config, source.split, source.revision, str(target)]
+        done = subprocess.run(
+            [sys.executable, "-c", READ_CACHE, *asked],
+            env={**os.environ, "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+            raise _translated(source, root, OSError(lines[-1]), online=False)
+        rows: list[Row] = pickle.loads(target.read_bytes())
+        return rows
+
+
+READ_CACHE = """
+import pickle, sys
+import datasets
+path, config, split, revision, target = sys.argv[1:]
+try:
+    loaded = datasets.load_dataset(path, config or None, split=split, revision=revision or None)
+except RuntimeError as error:
+    if "script" not in str(error).lower() or revision:
+        raise
+    loaded = datasets.load_dataset(path, config or None, split=split, revision="PARQUET_REVISION")
+with open(target, "wb") as file:
+    pickle.dump([dict(row) for row in loaded], file)
+""".replace("PARQUET_REVISION", PARQUET_REVISION)
+
+
+def _translated(source: SplitSource, root: DataRoot, error: Exception, online: bool) -> DataError:
     text = str(error)
     if "gated" in text.lower():
         return DataError(
-            f"{want.path} is gated: its publisher wants its terms accepted",
-            f"accept them at {ENDPOINT}/datasets/{want.path} and log in with `hf auth login`",
+            f"{source.path} is gated: its publisher wants its terms accepted",
+            f"accept them at {ENDPOINT}/datasets/{source.path} and log in with `hf auth login`",
         )
-    why = "unreachable" if os.environ.get("HF_HUB_OFFLINE") == "1" else text.strip().splitlines()[0][:200]
-    return missing(want, root, why)
+    why = "unreachable" if not online else text.strip().splitlines()[0][:200]
+    return missing(source, root, why)

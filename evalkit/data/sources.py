@@ -13,9 +13,10 @@ from pathlib import Path
 from evalkit.core.errors import DataError
 from evalkit.core.packages import package_path
 from evalkit.core.records import DataSpec, Row
-from evalkit.data.files import DataRoot, Wanted, local_files, missing, read_file
+from evalkit.data.files import DataRoot, SplitSource, local_files, missing, read_file, text_mode
 from evalkit.data.hub import load_from_hub
 
+TEXT_MODE = "text_mode"
 SAMPLES = Path(__file__).resolve().parents[1] / "builtin" / "samples"
 
 
@@ -29,23 +30,37 @@ def open_root(name: str | Path | None) -> DataRoot:
     return DataRoot(folder.resolve())
 
 
-def wanted(spec: DataSpec, config: str, split: str, file: str) -> Wanted:
+def split_source(spec: DataSpec, config: str, split: str, file: str) -> SplitSource:
     """The filled-in request for one split."""
-    return Wanted(spec.path, config, split, file, spec.key, spec.package, spec.revision)
+    return SplitSource(spec.path, config, split, file, spec.key, spec.package, spec.revision, spec.newlines)
 
 
-def load_rows(want: Wanted, root: DataRoot) -> list[Row]:
-    """All rows of one split; DataError tells where it was looked for and how to fetch it."""
+def load_rows(source: SplitSource, root: DataRoot) -> list[Row]:
+    """All rows of one split, with the newlines that the source asks for.
+
+    Raises DataError, which tells where they were looked for and how to fetch them, or which row does not fit.
+    """
+    rows = _load(source, root)
+    return [text_mode(row) for row in rows] if source.newlines == TEXT_MODE else rows
+
+
+def _load(source: SplitSource, root: DataRoot) -> list[Row]:
+    files = rows_files(source, root)
+    if files:
+        return [row for file in files for row in read_file(file, source.key)]
+    if not source.path:
+        raise missing(source, root, "")
+    return load_from_hub(source, root)
+
+
+def rows_files(source: SplitSource, root: DataRoot) -> list[Path]:
+    """The local files that hold a split: of the data root, beside the config, or of a package; none: the hub."""
     for folder in root.folders():
-        files = local_files(want, folder)
+        files = local_files(source, folder)
         if files:
-            return [row for file in files for row in read_file(file, want.key)]
-    packaged = package_path(want.package)
-    if packaged is not None:
-        return read_file(packaged, want.key)
-    if not want.path:
-        raise missing(want, root, "")
-    return load_from_hub(want, root)
+            return files
+    packaged = package_path(source.package)
+    return [packaged] if packaged is not None else []
 
 
 def read_exemplar_file(name: str, root: DataRoot) -> Path:

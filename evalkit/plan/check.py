@@ -7,24 +7,25 @@ from functools import partial
 from pathlib import Path
 
 from evalkit.configs.benchmark import read_benchmark
-from evalkit.configs.catalog import Library
+from evalkit.configs.catalog import ConfigCatalog
 from evalkit.configs.merge import Override
 from evalkit.configs.yamlfile import Document, KeyPath, load_yaml
 from evalkit.core import template
 from evalkit.core.calls import check_steps, make_metric
 from evalkit.core.errors import ConfigError
-from evalkit.core.records import Benchmark, ShotSpec, Template, TurnTemplate
+from evalkit.core.records import Benchmark, ShotSpec
 from evalkit.core.registry import did_you_mean
 from evalkit.prompts import quirks
 from evalkit.prompts.builders import BUILDERS
 from evalkit.prompts.rendering import uses_shots
+from evalkit.prompts.rows import sources_of, template_sources
 
 AVERAGES = ("mean", "pooled", "weighted", "none")
 
 
-def load_benchmark_config(file: Path, library: Library, overrides: Sequence[Override] = ()) -> Benchmark:
+def load_benchmark_config(file: Path, catalog: ConfigCatalog, overrides: Sequence[Override] = ()) -> Benchmark:
     """Read, merge, build and check one dataset config; ConfigError, with file and line, at the first fault."""
-    benchmark, document = read_benchmark(file, library, overrides)
+    benchmark, document = read_benchmark(file, catalog, overrides)
     check_benchmark(benchmark, document)
     return benchmark
 
@@ -82,21 +83,10 @@ def _document_of(benchmark: Benchmark) -> Document:
 
 def templates(benchmark: Benchmark) -> Iterator[tuple[KeyPath, str]]:
     """Every row template of a benchmark and where it stands."""
-    yield from _sources(("prompt",), benchmark.prompt)
-    if benchmark.continuation:
-        yield ("continuation",), benchmark.continuation
+    yield from template_sources(benchmark)
     shots = benchmark.shots
     if shots is not None and shots.fields is None and not shots.file:
-        yield from _sources(("shots", "template"), shots.template)
-
-
-def _sources(path: KeyPath, value: Template) -> Iterator[tuple[KeyPath, str]]:
-    if isinstance(value, str):
-        yield path, value
-        return
-    for i, part in enumerate(value):
-        if isinstance(part, TurnTemplate) and part.source:
-            yield (*path, str(i), part.role), part.source
+        yield from sources_of(("shots", "template"), shots.template)
 
 
 def _quirks(benchmark: Benchmark) -> None:

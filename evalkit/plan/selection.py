@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from evalkit.configs.benchmark import select
-from evalkit.configs.catalog import Library, open_library
-from evalkit.configs.merge import Override, parse_override
+from evalkit.configs.catalog import ConfigCatalog, open_catalog
+from evalkit.configs.merge import Override, check_targets, parse_override
 from evalkit.configs.model import changed, load_model_config, model_from_path
-from evalkit.configs.resolve import DatasetChoice, gen_sibling, resolve_datasets, resolve_models
+from evalkit.configs.resolve import DatasetChoice, gen_sibling, resolve_datasets, resolve_models, united
 from evalkit.core.errors import ConfigError
 from evalkit.core.records import Benchmark, ModelSpec
 from evalkit.engines.catalog import check_options, entry_of
@@ -27,18 +27,22 @@ class Selection:
     benchmarks: Mapping[str, Benchmark] = field(default_factory=dict)
     subsets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """benchmark -> the subsets asked for; empty: all."""
+    choices: Mapping[str, DatasetChoice] = field(default_factory=dict)
+    """benchmark -> the choice that it was loaded for; one run has one choice of a config's subsets."""
     pairs: tuple[tuple[str, str], ...] = ()
     """(model, benchmark), in the order of the command."""
     warnings: tuple[str, ...] = ()
     """What is done otherwise than asked for."""
 
-    def with_pair(self, model: str, benchmark: Benchmark, subsets: tuple[str, ...]) -> Selection:
+    def with_pair(self, model: str, benchmark: Benchmark, choice: DatasetChoice) -> Selection:
         """This selection and one more pair."""
         pair = (model, benchmark.name)
+        subsets = tuple(member.name for member in benchmark.members) if choice.subsets else ()
         return replace(
             self,
             benchmarks={**self.benchmarks, benchmark.name: benchmark},
             subsets={**self.subsets, benchmark.name: subsets},
+            choices={**self.choices, benchmark.name: choice},
             pairs=self.pairs if pair in self.pairs else (*self.pairs, pair),
         )
 
@@ -51,27 +55,24 @@ def select_configs(options: RunOptions) -> Selection:
     """Resolve all names of a command; ConfigError with near matches."""
     if not options.datasets:
         raise ConfigError("no datasets are given", "--datasets NAME…; `run.py list datasets` shows them")
-    library = open_library(options.config_dirs)
+    catalog = open_catalog(options.config_dirs)
     parsed = [parse_override(text) for text in options.overrides]
     overrides = [override for for_model, override in parsed if not for_model]
-    selection = Selection(load_models(options, library, [override for for_model, override in parsed if for_model]))
+    selection = Selection(load_models(options, catalog, [override for for_model, override in parsed if for_model]))
     for model in selection.models.values():
-        for choice in resolve_datasets(options.datasets, model.kind, library):
-            selection = _add(selection, model, choice, options, library, overrides)
-    for override in overrides:
-        if override.target and override.target not in selection.benchmarks:
-            names = ", ".join(selection.benchmarks)
-            raise ConfigError(f"--set names {override.target!r}, which is not run", f"run: {names}")
+        for choice in resolve_datasets(options.datasets, model.kind, catalog):
+            selection = _add(selection, model, choice, options, catalog, overrides)
+    check_targets(overrides, selection.benchmarks, "benchmark")
     return selection
 
 
-def load_models(options: RunOptions, library: Library, overrides: Sequence[Override]) -> dict[str, ModelSpec]:
+def load_models(options: RunOptions, catalog: ConfigCatalog, overrides: Sequence[Override]) -> dict[str, ModelSpec]:
     """The models that are named, and those of bare paths."""
     models: dict[str, ModelSpec] = {}
     recorded = [name.removeprefix(PREFIX) for name in options.models if name.startswith(PREFIX)]
-    for name, file in resolve_models([n for n in options.models if not n.startswith(PREFIX)], library):
+    for name, file in resolve_models([n for n in options.models if not n.startswith(PREFIX)], catalog):
         changes = {**options.model_options, **({"kind": options.kind} if options.kind else {})}
-        models[name] = changed(load_model_config(file, library, overrides), (), changes)
+        models[name] = changed(load_model_config(file, catalog, overrides), (), changes)
     bare: list[ModelSpec] = []
     for path in options.hf_paths:
         fetch_checkpoint(path)
@@ -82,6 +83,7 @@ def load_models(options: RunOptions, library: Library, overrides: Sequence[Overr
         if spec.name in models:
             raise ConfigError(f"two models are called {spec.name!r}", "rename one, or give it a config of its own")
         models[spec.name] = spec
+    check_targets(overrides, models, "model")
     for spec in models.values():
         check_options(spec)
     if not models:
@@ -94,23 +96,23 @@ def _add(
     model: ModelSpec,
     choice: DatasetChoice,
     options: RunOptions,
-    library: Library,
+    catalog: ConfigCatalog,
     overrides: Sequence[Override],
 ) -> Selection:
     """The selection with one config for one model; a gen config where the engine cannot score prompts."""
-    benchmark, subsets = _chosen(selection, choice, options, library, overrides)
+    benchmark, choice = _chosen(selection, choice, options, catalog, overrides)
     engine = entry_of(model)
     if benchmark.mode == "gen" or engine.scores_prompts(model):
-        return selection.with_pair(model.name, benchmark, subsets)
-    sibling = gen_sibling(choice, benchmark.family, library) if engine.gen_instead else None
+        return selection.with_pair(model.name, benchmark, choice)
+    sibling = gen_sibling(choice, benchmark.family, catalog) if engine.gen_instead else None
     if sibling is not None:
-        instead, subsets = _chosen(selection, sibling, options, library, overrides)
+        instead, choice = _chosen(selection, sibling, options, catalog, overrides)
         if instead.mode == "gen":
             warning = (
                 f"{model.name}: {instead.name} in place of {benchmark.name}, which asks for log-probabilities: "
                 "a chat API gives texts only"
             )
-            selection = selection.with_pair(model.name, instead, subsets)
+            selection = selection.with_pair(model.name, instead, choice)
             return replace(selection, warnings=(*selection.warnings, warning))
     raise ConfigError(
         f"{benchmark.name} asks for log-probabilities, {model.name} has texts only",
@@ -122,17 +124,16 @@ def _chosen(
     selection: Selection,
     choice: DatasetChoice,
     options: RunOptions,
-    library: Library,
+    catalog: ConfigCatalog,
     overrides: Sequence[Override],
-) -> tuple[Benchmark, tuple[str, ...]]:
-    """(the benchmark of one config, the names of its chosen subsets); loaded once for all models."""
-    if choice.name in selection.benchmarks:
-        return selection.benchmarks[choice.name], selection.subsets[choice.name]
-    benchmark = load_benchmark_config(choice.file, library, overrides)
+) -> tuple[Benchmark, DatasetChoice]:
+    """(the benchmark of one config, what was chosen of it by this and earlier models); loaded once for all of them."""
+    earlier = selection.choices.get(choice.name)
+    choice = united(earlier, choice) if earlier else choice
+    if choice == earlier:
+        return selection.benchmarks[choice.name], choice
+    benchmark = load_benchmark_config(choice.file, catalog, overrides)
     if options.draws and benchmark.mode == "gen":
         drawn = [Override(("gen", key), value) for key, value in options.draws.items()]
-        benchmark = load_benchmark_config(choice.file, library, [*overrides, *drawn])
-    if not choice.subsets:
-        return benchmark, ()
-    benchmark = select(benchmark, choice.subsets)
-    return benchmark, tuple(member.name for member in benchmark.members)
+        benchmark = load_benchmark_config(choice.file, catalog, [*overrides, *drawn])
+    return select(benchmark, choice.subsets) if choice.subsets else benchmark, choice

@@ -24,7 +24,7 @@ from evalkit.core.records import (
     Sample,
 )
 from evalkit.data import sources
-from evalkit.data.files import DataRoot, Wanted, read_file
+from evalkit.data.files import DataRoot, SplitSource, read_file
 from evalkit.engines.catalog import entry_of
 from evalkit.plan.check import check_templates
 from evalkit.prompts import builders, fewshot, rendering, rows
@@ -79,7 +79,7 @@ class Task:
         self.root = root
         self.cut = cut or Cut()
         self._tokenizer = tokenizer
-        self._rows: dict[Wanted, list[Row]] = {}
+        self._rows: dict[SplitSource, list[Row]] = {}
         self._exemplars: dict[str, Exemplars] = {}
         self._samples: dict[str, list[Sample]] = {}
         self._build_cache: dict[str, Any] = {}
@@ -109,7 +109,8 @@ class Task:
         """The scored samples of a subset, cut to what the run asks for."""
         if subset not in self._samples:
             member, prefix, split = self._find(subset)
-            made = list(rows.samples(self.benchmark, member, self._member_rows(member, split), split, prefix))
+            read, place = self._member_rows(member, split), self._place(member, split)
+            made = list(rows.samples(self.benchmark, member, read, split, prefix, place))
             if not made:
                 raise DataError(f"{self.benchmark.name} [{subset}]: no rows", "check `where` and the data files")
             self._samples[subset] = self.cut.apply(made, subset)
@@ -195,10 +196,20 @@ class Task:
 
     def _read(self, spec: DataSpec, member: Member, split: str) -> list[Row]:
         config, file = self._filled(spec.config, member, split), self._filled(spec.file, member, split)
-        want = sources.wanted(spec, config, split, file)
-        if want not in self._rows:
-            self._rows[want] = sources.load_rows(want, self.root)
-        return self._rows[want]
+        source = sources.split_source(spec, config, split, file)
+        if source not in self._rows:
+            try:
+                self._rows[source] = sources.load_rows(source, self.root)
+            except DataError as error:
+                raise DataError(f"{self.benchmark.name} [{member.name}]: {error.message}", error.hint) from error
+        return self._rows[source]
+
+    def _place(self, member: Member, split: str) -> str:
+        """The files of a subset's rows, or the split of the hub, for errors."""
+        spec = self.benchmark.data
+        config, file = self._filled(spec.config, member, split), self._filled(spec.file, member, split)
+        source = sources.split_source(spec, config, split, file)
+        return ", ".join(map(str, sources.rows_files(source, self.root))) or str(source)
 
     def _member_rows(self, member: Member, split: str) -> Sequence[Row]:
         spec = self.benchmark.data

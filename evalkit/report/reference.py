@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from evalkit.configs.catalog import Library, builtin_folder
+from evalkit.configs.catalog import ConfigCatalog, builtin_folder
 from evalkit.core.errors import ConfigError
 from evalkit.core.records import Score
 from evalkit.core.registry import did_you_mean
@@ -59,11 +59,11 @@ class Reference:
         return found
 
 
-def find_reference(name: str, library: Library) -> Path:
+def find_reference(name: str, catalog: ConfigCatalog) -> Path:
     """A table by path, or by name among those that come with summarizers; ConfigError with near matches."""
     if Path(name).is_file():
         return Path(name)
-    folders = [folder / part for folder in library.extra for part in ("summarizers/reference", "reference", ".")]
+    folders = [folder / part for folder in catalog.extra for part in ("summarizers/reference", "reference", ".")]
     known: dict[str, Path] = {}
     for folder in (*folders, builtin_folder("summarizers") / "reference"):
         for file in sorted(folder.glob("*.csv")):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from evalkit.configs import schema
-from evalkit.configs.catalog import Library, only_file, unknown
+from evalkit.configs.catalog import ConfigCatalog, only_file, unknown
 from evalkit.configs.merge import load_merged
 from evalkit.core.errors import ConfigError
 from evalkit.report.reference import as_number, column_of, named_column, read_table
@@ -30,12 +30,12 @@ class Summarizer:
     """The reference column that every model is compared with; empty: the one named as the model is."""
 
 
-def load_summarizer(name: str, library: Library, column: str = "") -> Summarizer:
+def load_summarizer(name: str, catalog: ConfigCatalog, column: str = "") -> Summarizer:
     """The summarizer called `name`, compared with one reference column; ConfigError with near matches."""
-    files = library.files("summarizers")
+    files = catalog.files("summarizers")
     if name not in files:
         raise unknown("summarizer", [name], files)
-    document = load_merged(only_file(name, files[name]), library, "summarizers")
+    document = load_merged(only_file(name, files[name]), catalog, "summarizers")
     schema.check(document, schema.SUMMARIZER)
     data = document.data
     reference = document.file.parent / data["reference"] if "reference" in data else None

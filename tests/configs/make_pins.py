@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from evalkit.configs.catalog import open_library
+from evalkit.configs.catalog import open_catalog
 from evalkit.plan.check import load_benchmark_config
 
 HEAD = "# name, first 12 digits of the hash; see test_configs.py\n"
 
 
 def main() -> None:
-    library = open_library()
-    files = library.files("dataset_configs")
-    lines = [f"{name} {load_benchmark_config(paths[0], library).hash[:12]}\n" for name, paths in files.items()]
+    catalog = open_catalog()
+    files = catalog.files("dataset_configs")
+    lines = [f"{name} {load_benchmark_config(paths[0], catalog).hash[:12]}\n" for name, paths in files.items()]
     Path(__file__).with_name("hashes.txt").write_text(HEAD + "".join(lines))
 
 

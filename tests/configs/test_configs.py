@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from evalkit.configs.benchmark import from_resolved, select
-from evalkit.configs.catalog import Library, open_library
-from evalkit.configs.merge import Override, merged, parse_override
+from evalkit.configs.catalog import ConfigCatalog, open_catalog
+from evalkit.configs.merge import Override, check_targets, merged, parse_override
 from evalkit.configs.resolve import resolve_datasets
 from evalkit.core.errors import ConfigError
 from evalkit.core.records import Benchmark, Member
@@ -24,7 +24,7 @@ def write(folder: Path, name: str, text: str) -> Path:
 
 
 def load(file: Path, *overrides: Override) -> Benchmark:
-    return load_benchmark_config(file, Library((file.parent,)), overrides)
+    return load_benchmark_config(file, ConfigCatalog((file.parent,)), overrides)
 
 
 BASE = """
@@ -61,6 +61,69 @@ def test_circles_and_missing_bases_are_errors(tmp_path: Path) -> None:
         load(file)
     with pytest.raises(ConfigError, match=r"c_gen.yaml:1.*'nope' not found"):
         load(write(tmp_path, "c_gen", "base: nope\n"))
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("Say C # {{ q }}", "Say C # {{ q }}"),
+        ("# {{ q }}", "# {{ q }}"),
+        ("Q: {{ q }}", "Q: {{ q }}"),
+        ("Question:", "Question:"),
+        ("{{ q }}: # {{ a }}", "{{ q }}: # {{ a }}"),
+        ("{% if a %}x # y{% endif %}", "{% if a %}x # y{% endif %}"),
+        ("- a", "- a"),
+        ("*bold* & more", "*bold* & more"),
+        ("a\nb", "a\nb"),
+        ("C#", "C#"),
+        ("x=y=z", "x=y=z"),
+        ('it\'s "so"', 'it\'s "so"'),
+        ('"Say C # \\n"', "Say C # \n"),
+        ("'7'", "7"),
+        ("7", 7),
+        ("-0.5", -0.5),
+        ("true", True),
+        ("null", None),
+        ("", None),
+        ('["#", "a # b", \'c\']', ["#", "a # b", "c"]),
+        ("{a: 1, b: [x]}", {"a": 1, "b": ["x"]}),
+        ("[]", []),
+    ],
+)
+def test_an_overrides_value_is_kept_whole(text: str, value: object) -> None:
+    assert parse_override(f"prompt={text}") == (False, Override(("prompt",), value))
+
+
+@pytest.mark.parametrize("text", ['"a" # b', '"a" b', "[a] # b", "[a", "{a: 1} x", '"a", "b"', "'a"])
+def test_an_overrides_value_is_never_cut(text: str) -> None:
+    with pytest.raises(ConfigError):
+        parse_override(f"prompt={text}")
+
+
+def test_overrides_name_what_is_run() -> None:
+    assert parse_override("mine:model.dtype=x") == (True, Override(("dtype",), "x", "mine"))
+    assert parse_override("model.mine:dtype=x") == (True, Override(("dtype",), "x", "mine"))
+    check_targets([Override(("a",), 1), Override(("a",), 1, "mine")], ["mine"], "model")
+    with pytest.raises(ConfigError, match="'mien'.*not run") as caught:
+        check_targets([Override(("a",), 1, "mien")], ["mine", "other"], "model")
+    assert "mine" in caught.value.hint
+    for text in ("=1", "a..b=1", "mine:=1", "model.=1"):
+        with pytest.raises(ConfigError):
+            parse_override(text)
+
+
+def test_subsets_of_a_config_named_twice_are_united() -> None:
+    catalog = ConfigCatalog()
+
+    def subsets(*names: str) -> list[tuple[str, ...]]:
+        return [c.subsets for c in resolve_datasets(names, "base", catalog)]
+
+    a = "mmlu_ppl_ac766d"
+    assert subsets(f"{a}:anatomy", f"{a}:astronomy") == [("anatomy", "astronomy")]
+    assert subsets(f"{a}:anatomy,astronomy", "mmlu:anatomy", "mmlu_ppl*:virology") == [
+        ("anatomy", "astronomy", "virology")
+    ]
+    assert subsets(f"{a}:anatomy", a) == subsets(a, f"{a}:anatomy") == [()]
 
 
 def test_overrides_change_values_and_hash(tmp_path: Path) -> None:
@@ -126,10 +189,10 @@ def test_contradictions_name_their_key(tmp_path: Path, more: str, part: str) -> 
 
 
 def test_names_families_globs_and_prefixes() -> None:
-    library = open_library()
+    catalog = open_catalog()
 
     def names(*wanted: str, kind: str = "base") -> list[str]:
-        return [c.name for c in resolve_datasets(wanted, kind, library)]  # type: ignore[arg-type]
+        return [c.name for c in resolve_datasets(wanted, kind, catalog)]  # type: ignore[arg-type]
 
     assert names("mmlu") == ["mmlu_ppl_ac766d"] and names("mmlu", kind="chat") == ["mmlu_gen_4d595a"]
     assert names("mmlu_ppl") == ["mmlu_ppl_ac766d"]
@@ -144,32 +207,32 @@ def test_names_families_globs_and_prefixes() -> None:
 
 def test_a_users_folder_wins_by_name(tmp_path: Path) -> None:
     write(tmp_path, "gsm8k_gen_17d0dc", BASE)
-    library = open_library([tmp_path])
-    assert library.files("dataset_configs")["gsm8k_gen_17d0dc"] == [tmp_path / "gsm8k_gen_17d0dc.yaml"]
+    catalog = open_catalog([tmp_path])
+    assert catalog.files("dataset_configs")["gsm8k_gen_17d0dc"] == [tmp_path / "gsm8k_gen_17d0dc.yaml"]
     with pytest.raises(ConfigError, match="does not exist"):
-        open_library([tmp_path / "absent"])
+        open_catalog([tmp_path / "absent"])
 
 
 def test_every_config_loads_and_survives_the_manifest() -> None:
-    library = open_library()
-    for name, (file, *_) in library.files("dataset_configs").items():
-        benchmark = load_benchmark_config(file, library)
+    catalog = open_catalog()
+    for name, (file, *_) in catalog.files("dataset_configs").items():
+        benchmark = load_benchmark_config(file, catalog)
         again = from_resolved(name, benchmark.resolved, benchmark.source)
         assert again == benchmark, name
 
 
 def test_published_names_keep_their_hashes() -> None:
     """A changed hash is a changed protocol: change the pin only together with the reason for it."""
-    library = open_library()
-    files = library.files("dataset_configs")
+    catalog = open_catalog()
+    files = catalog.files("dataset_configs")
     pins = dict(line.split() for line in PINS.read_text().splitlines() if line and not line.startswith("#"))
-    found = {name: load_benchmark_config(files[name][0], library).hash[:12] for name in files}
+    found = {name: load_benchmark_config(files[name][0], catalog).hash[:12] for name in files}
     assert {n: h for n, h in found.items() if n in pins} == pins
     assert set(files) == set(pins), "pin every config: name and the first 12 digits of its hash"
 
 
 def test_configs_are_short() -> None:
     """At most 25 lines beside the family's base."""
-    for name, (file, *_) in open_library().files("dataset_configs").items():
+    for name, (file, *_) in open_catalog().files("dataset_configs").items():
         lines = [x for x in file.read_text().splitlines() if x.strip() and not x.lstrip().startswith("#")]
         assert len(lines) <= 25, name

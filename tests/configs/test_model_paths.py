@@ -7,17 +7,18 @@ from pathlib import Path
 import pytest
 
 import evalkit
-from evalkit.configs.catalog import open_library
-from evalkit.configs.model import load_model_config, place_of
+from evalkit.configs.catalog import open_catalog
+from evalkit.configs.merge import Override
+from evalkit.configs.model import load_model_config, model_from_path, place_of
 
 PACKAGE = Path(evalkit.__file__).parent
 
 
 def test_a_folder_of_a_package_is_found_wherever_it_is_installed() -> None:
     assert Path(place_of("evalkit:embedded/data")) == PACKAGE / "builtin/embedded/data"
-    library = open_library()
-    (file,) = library.files("model_configs")["embedded_chat"]
-    spec = load_model_config(file, library)
+    catalog = open_catalog()
+    (file,) = catalog.files("model_configs")["embedded_chat"]
+    spec = load_model_config(file, catalog)
     assert Path(spec.path) == PACKAGE / "builtin/embedded/chat" and spec.kind == "chat"
     assert spec.resolved["path"] == "evalkit:embedded/chat", "the manifest names no place of this machine"
 
@@ -27,3 +28,9 @@ def test_a_folder_of_a_package_is_found_wherever_it_is_installed() -> None:
 )
 def test_other_paths_stay_as_they_are(path: str) -> None:
     assert place_of(path) == path
+
+
+def test_an_override_for_another_model_leaves_a_path_alone() -> None:
+    overrides = [Override(("dtype",), "float16", "other"), Override(("gpus",), 2, "mine")]
+    spec = model_from_path("/models/mine", "base", overrides, {})
+    assert (spec.dtype, spec.gpus) == ("auto", 2)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from evalkit.configs.catalog import Library, open_library
+from evalkit.configs.catalog import ConfigCatalog, open_catalog
 from evalkit.configs.model import load_model_config, model_from
 from evalkit.core.digest import plain
 from evalkit.core.errors import ModelError
@@ -18,7 +18,7 @@ from evalkit.engines.catalog import ENGINES, check_options, check_trust
 from evalkit.report.summary import column_of
 from tests import helpers
 
-LIBRARY = Library()
+LIBRARY = ConfigCatalog()
 FILES = {name: files for name, files in LIBRARY.files("model_configs").items()}
 RETIRED = {"Claude 2", "Claude 2.1", "Gemini Pro", "GPT-4 0314"}
 """Columns of models that their providers do not serve any more."""
@@ -147,6 +147,6 @@ def test_a_users_own_config_wins(tmp_path: Path) -> None:
     (tmp_path / "model_configs").mkdir()
     mine = tmp_path / "model_configs" / "hf_internlm2_7b.yaml"
     mine.write_text("base: _internlm2.yaml\npath: /mine\nkind: base\n")
-    library = open_library([tmp_path])
-    (file,) = library.files("model_configs")["hf_internlm2_7b"]
-    assert file == mine and load_model_config(file, library).path == "/mine"
+    catalog = open_catalog([tmp_path])
+    (file,) = catalog.files("model_configs")["hf_internlm2_7b"]
+    assert file == mine and load_model_config(file, catalog).path == "/mine"

@@ -50,6 +50,41 @@ def test_expression_keeps_types_and_refuses_undefined() -> None:
         template.evaluate("choices[7]", {"choices": ["a"]})
 
 
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "a.__class__.__mro__",  # jinja's SecurityError
+        "''.format.__globals__",
+        "a.append(1)",  # the sandbox is immutable
+        "a | map('no_such_filter') | list",
+        "range(10 ** 9) | list",
+        "1 // 0",
+        "a | int + 'x'",
+        "a | tojson(indent=1, nothing=2)",
+        "a.nothing.more",
+    ],
+)
+def test_every_failure_of_a_template_is_a_config_error(expression: str) -> None:
+    for run, source in ((template.evaluate, expression), (template.render, "{{ " + expression + " }}")):
+        with pytest.raises(ConfigError) as caught:
+            run(source, {"a": [1]}, "prompt")
+        assert caught.value.message.startswith(("prompt ", "bad ")) and expression[:20] in caught.value.message.replace(
+            "\\", ""
+        )
+
+
+@pytest.mark.parametrize("expression", ["1, 2", "a) %}{{ b", "a %}", "", "a b"])
+def test_an_expression_is_one_expression(expression: str) -> None:
+    with pytest.raises(ConfigError, match="bad expression"):
+        template.evaluate(expression, {"a": 1, "b": 2})
+
+
+def test_expressions_may_hold_delimiters_and_the_name_result() -> None:
+    assert template.evaluate("'%}' ~ a ~ '}}'", {"a": "#}"}) == "%}#}}}"
+    assert template.evaluate("result + 1", {"result": 1}) == 2
+    assert template.evaluate("range(3) | list", {}) == [0, 1, 2]
+
+
 def test_check_names_lists_the_field() -> None:
     template.check_names("{{ a }}{{ shots }}", {"a", *template.RESERVED}, "prompt")
     with pytest.raises(ConfigError, match="'b'"):

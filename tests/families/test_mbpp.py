@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from evalkit.api import BenchmarkHandle, load_benchmark
-from evalkit.data.sources import Wanted, load_rows, open_root
+from evalkit.data.sources import SplitSource, load_rows, open_root
 from tests.families.qa_code import wrong_extractions, wrong_scores
 from tests.golden import check_golden, golden_lines
 
@@ -122,7 +122,7 @@ def references_passed(handle: BenchmarkHandle, rows: list[Any], *, imports: bool
 
 def real_rows(shared: Path, *splits: str) -> list[Any]:
     root = open_root(shared / "data")
-    return [r for s in splits for r in load_rows(Wanted("google-research-datasets/mbpp", "sanitized", s), root)]
+    return [r for s in splits for r in load_rows(SplitSource("google-research-datasets/mbpp", "sanitized", s), root)]
 
 
 def test_reference_solutions_of_the_test_split(shared: Path) -> None:

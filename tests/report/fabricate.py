@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from evalkit.configs.benchmark import select
-from evalkit.configs.catalog import Library
+from evalkit.configs.catalog import ConfigCatalog
 from evalkit.configs.model import model_from
 from evalkit.configs.resolve import resolve_datasets
 from evalkit.core.records import Benchmark, Kind, Score, Verdict
@@ -27,8 +27,8 @@ SAMPLES = {"GPQA_diamond": 198, "humaneval": 164, "mbpp": 257, "TheoremQA": 800,
 
 def benchmark(name: str, kind: Kind = "base", subsets: Sequence[str] = ()) -> Benchmark:
     """A config of the project, by its name or family."""
-    (choice,) = resolve_datasets([name], kind, Library())
-    found = load_benchmark_config(choice.file, Library())
+    (choice,) = resolve_datasets([name], kind, ConfigCatalog())
+    found = load_benchmark_config(choice.file, ConfigCatalog())
     return select(found, subsets) if subsets else found
 
 

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 import evalkit
-from evalkit.configs.catalog import Library, open_library
+from evalkit.configs.catalog import ConfigCatalog, open_catalog
 from evalkit.core.errors import ConfigError
 from evalkit.core.records import Score
 from evalkit.report.gate import Band, Check, as_junit, check_run, choose_rows, columns_for
@@ -171,14 +171,14 @@ def test_rows_and_columns_by_name() -> None:
 
 
 def test_tables_by_name_and_by_path(tmp_path: Path) -> None:
-    assert find_reference("internlm2_base", Library()) == fabricate.REFERENCES / "internlm2_base.csv"
-    assert find_reference("internlm2_base.csv", Library()) == fabricate.REFERENCES / "internlm2_base.csv"
+    assert find_reference("internlm2_base", ConfigCatalog()) == fabricate.REFERENCES / "internlm2_base.csv"
+    assert find_reference("internlm2_base.csv", ConfigCatalog()) == fabricate.REFERENCES / "internlm2_base.csv"
     (tmp_path / "summarizers" / "reference").mkdir(parents=True)
     own = tmp_path / "summarizers" / "reference" / "own.csv"
     own.write_text("row,m\na,1\n")
-    assert find_reference("own", open_library([tmp_path])) == own and find_reference(str(own), Library()) == own
+    assert find_reference("own", open_catalog([tmp_path])) == own and find_reference(str(own), ConfigCatalog()) == own
     with pytest.raises(ConfigError, match="no reference table 'internlm_base'") as error:
-        find_reference("internlm_base", Library())
+        find_reference("internlm_base", ConfigCatalog())
     assert "internlm2_base" in error.value.hint
     own.write_text("row,n,m\na,many,1\n")
     with pytest.raises(ConfigError, match=r"own.csv:2: n is 'many'"):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from evalkit.configs.catalog import Library, open_library
+from evalkit.configs.catalog import ConfigCatalog, open_catalog
 from evalkit.core.errors import ConfigError
 from evalkit.core.records import Score
 from evalkit.report.summary import column_of, load_summarizer, reference_columns
@@ -32,7 +32,7 @@ def picked(
     scores: list[Score], name: str = "internlm2_base", column: str = ""
 ) -> tuple[Table, list[str], list[list[str]]]:
     """The summarizer's table, and what stands beside it."""
-    summarizer = load_summarizer(name, Library(), column)
+    summarizer = load_summarizer(name, ConfigCatalog(), column)
     table = pick_rows(
         make_table(scores, list(dict.fromkeys(s.model for s in scores))), summarizer.rows, summarizer.stand_ins
     )
@@ -49,12 +49,12 @@ def beside(row: str, table: Table, heads: list[str], cells: list[list[str]]) -> 
 def test_rows_are_the_published_ones_in_order(name: str) -> None:
     file = helpers.ROOT / "summarizers" / "reference" / f"{name}.csv"
     published = [line.split(",")[0] for line in file.read_text().splitlines()[1:]]
-    assert list(load_summarizer(name, Library()).rows) == published
+    assert list(load_summarizer(name, ConfigCatalog()).rows) == published
     assert len(published) == (17 if name == "internlm2_base" else 18)
 
 
 def test_every_published_row_is_a_row_of_some_config() -> None:
-    rows = {row for name in ("internlm2_base", "internlm2_chat") for row in load_summarizer(name, Library()).rows}
+    rows = {row for name in ("internlm2_base", "internlm2_chat") for row in load_summarizer(name, ConfigCatalog()).rows}
     text = "\n".join(f.read_text(encoding="utf-8") for f in (helpers.ROOT / "dataset_configs").rglob("*.yaml"))
     named = set(re.findall(r"^(?:row|family): *(\S+)", text, re.M))
     assert rows - named == {"race-high", "ceval-test"}, "one is a subset, the other a split"
@@ -63,7 +63,7 @@ def test_every_published_row_is_a_row_of_some_config() -> None:
 def test_protocol_page_has_every_config() -> None:
     page = (helpers.ROOT / "docs" / "protocols.md").read_text(encoding="utf-8")
     told = set(re.findall(r"^\| `(\w+)`", page, re.M))
-    published = set(Library().files("dataset_configs"))
+    published = set(ConfigCatalog().files("dataset_configs"))
     assert not told - published, "these are gone"
     assert {n for n in published if re.search(r"_[0-9a-f]{6}$", n)} <= told
 
@@ -166,7 +166,7 @@ def test_two_versions_of_a_row_are_two_lines() -> None:
 
 
 def test_csv_is_unrounded_and_has_empty_cells() -> None:
-    summarizer = load_summarizer("internlm2_base", Library())
+    summarizer = load_summarizer("internlm2_base", ConfigCatalog())
     table, *_ = picked([score("gsm8k", 70.254321), score("ceval", 1.0)])
     heads, cells = reference_columns(table, summarizer, exact=True)
     rows = list(csv.DictReader(io.StringIO(as_csv(table, cells, heads))))
@@ -191,7 +191,7 @@ def test_own_summarizer(tmp_path: Path) -> None:
     (tmp_path / "summarizers").mkdir()
     (tmp_path / "summarizers" / "mine.yaml").write_text("rows: [b, {c: a}]\nreference: mine.csv\ndecimals: 1\n")
     (tmp_path / "summarizers" / "mine.csv").write_text("row,m,x\nb,1.5,?\na,2,3\n")
-    summarizer = load_summarizer("mine", open_library([tmp_path]))
+    summarizer = load_summarizer("mine", open_catalog([tmp_path]))
     table = pick_rows(
         make_table([score("a", 4.0, "m"), score("b", 5.06, "m")], ["m"]), summarizer.rows, summarizer.stand_ins
     )
