@@ -13,12 +13,13 @@ from evalkit.scoring.metrics import letters as _letters
 from evalkit.scoring.metrics import library as _library
 from evalkit.scoring.metrics import needle as _needle
 from evalkit.scoring.metrics import qa as _qa
+from evalkit.scoring.metrics import spans as _spans
 from evalkit.scoring.metrics import theorem as _theorem
 from evalkit.scoring.metrics import vote as _vote
 from evalkit.scoring.metrics.base import Case, Judged, Metric, Tools, Values, make_metric
 
 __all__ = [
     "Case", "Judged", "Metric", "Tools", "Values", "_asserts",
-    "_code", "_equivalence", "_exact", "_ifeval", "_letters", "_library", "_needle", "_qa", "_theorem", "_vote",
-    "make_metric",
+    "_code", "_equivalence", "_exact", "_ifeval", "_letters", "_library", "_needle", "_qa", "_spans", "_theorem",
+    "_vote", "make_metric",
 ]  # fmt: skip
