@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,9 +61,69 @@ def cmrc() -> dict[str, Rows]:
     }
 
 
-def all_files() -> dict[str, Iterable[Mapping[str, Any]]]:
+def agieval() -> dict[str, Rows]:
+    """AGIEval: choices of four and of five, several right letters, cloze in Chinese and in English."""
+    team = (
+        "Four walkers, Ada, Ben, Cleo and Dov, cross a bridge one after another. Ada crosses before Ben. Dov is last."
+    )
+    choices: dict[str, list[tuple[str | None, str, list[str], Any]]] = {
+        "gaokao-geography": [
+            (None, "下列哪一种地貌由冰川作用形成？", ["沙丘", "三角洲", "角峰", "溶洞"], "C"),
+            (None, "等高线越密集的地方，坡度", ["越陡", "越缓", "不变", "无法判断"], "A"),
+            ("某河上游流经山区，下游流经平原。", "该河水流最急的一段在", ["河口", "上游", "下游", "三角洲"], "B"),
+        ],
+        "gaokao-physics": [
+            (None, "下列物理量中，属于矢量的是", ["速度", "质量", "位移", "时间"], ["A", "C"]),
+            (None, "物体做匀速直线运动时，其", ["加速度增大", "合力为零", "速度减小", "动能增大"], "B"),
+        ],
+        "jec-qa-kd": [
+            (None, "下列哪些属于书面材料？", ["信件", "口头约定", "合同文本", "手势"], ["A", "C"]),
+            (None, "借书期为三十天。下列哪一天归还不算逾期？", ["第20天", "第31天", "第40天", "第99天"], ["A"]),
+        ],
+        "lsat-ar": [
+            (team, "Which one of the following could be the order?",
+             ["Ben, Ada, Cleo, Dov", "Dov, Ada, Ben, Cleo", "Ada, Dov, Ben, Cleo", "Cleo, Ben, Ada, Dov",
+              "Ada, Cleo, Ben, Dov"], "E"),
+            (team, "If Cleo is second, who is first?", ["Ada", "Ben", "Cleo", "Dov", "nobody"], "A"),
+        ],
+        "sat-en": [
+            ("The kettle sang while Mr. Orme searched every drawer for his glasses, which sat on his head.",
+             "The passage is best described as", ["tragic", "comic", "technical", "legal"], "B"),
+            ("The lamp burned until dawn, and by dawn the letter was written.",
+             "The writer worked through the", ["noon", "morning", "evening", "night"], "D"),
+        ],
+    }  # fmt: skip
+    clozes: dict[str, list[tuple[str, str]]] = {
+        "gaokao-mathcloze": [
+            ("若 $2x+6=20$, 则 $x=(\\quad)$", "7"),
+            ("$\\frac{1}{4}+\\frac{1}{4}=(\\quad)$", "\\frac{1}{2}"),
+        ],
+        "math": [("What is $3\\cdot 14$?", "42"), ("What fraction of a day are 8 hours?", "\\frac{1}{3}")],
+    }
+    files: dict[str, Rows] = {}
+    for name, asked in choices.items():
+        files[f"ruixiangcui/AGIEval/v1/{name}.jsonl"] = [
+            {
+                "passage": passage,
+                "question": question,
+                "options": [f"({letter}){option}" for letter, option in zip("ABCDE", options, strict=False)],
+                "label": label,
+                **({} if name == "sat-en" else {"answer": None}),
+                "other": None,
+            }
+            for passage, question, options, label in asked
+        ]
+    for name, solved in clozes.items():
+        files[f"ruixiangcui/AGIEval/v1/{name}.jsonl"] = [
+            {"passage": None, "question": question, "options": None, "label": None, "answer": answer, "other": None}
+            for question, answer in solved
+        ]
+    return files
+
+
+def all_files() -> dict[str, Rows]:
     """File below the samples -> its rows."""
-    return {**c3(), **cmrc()}
+    return {**c3(), **cmrc(), **agieval()}
 
 
 def main() -> None:
