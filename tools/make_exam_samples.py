@@ -14,6 +14,7 @@ from typing import Any
 
 TARGET = Path(__file__).resolve().parents[1] / "evalkit/builtin/samples"
 Rows = list[dict[str, Any]]
+IDIOMS = ["一丝不苟", "风平浪静", "提心吊胆", "锦上添花", "人声鼎沸", "空空如也", "对牛弹琴"]
 
 
 def c3() -> dict[str, Rows]:
@@ -121,9 +122,85 @@ def agieval() -> dict[str, Rows]:
     return files
 
 
+def fewclue() -> dict[str, Rows]:
+    """FewCLUE: the seven tasks, four rows each, two a file."""
+    tasks: dict[str, Rows] = {
+        "bustm": [
+            {"sentence1": "明天会下雨吗", "sentence2": "明天有没有雨", "label": "1"},
+            {"sentence1": "帮我关灯", "sentence2": "今天星期几", "label": "0"},
+            {"sentence1": "放一首老歌", "sentence2": "楼下有面馆吗", "label": "0"},
+            {"sentence1": "声音小一点", "sentence2": "把音量调低", "label": "1"},
+        ],
+        "chid": [
+            {"content": f"{text}", "candidates": IDIOMS, "answer": gold}
+            for text, gold in (
+                ("他一听见门响就#idiom#，连灯也不敢开。", 2),
+                ("她写字向来#idiom#，一笔也不马虎。", 0),
+                ("这间屋子#idiom#，连张桌子也没有。", 5),
+                ("下课铃一响，操场上便#idiom#。", 4),
+            )
+        ],
+        "cluewsc": [
+            {"text": text, "target": {"span1_text": noun, "span1_index": text.index(noun),
+                                      "span2_text": "它", "span2_index": text.index("它")}, "label": label}
+            for text, noun, label in (
+                ("猫打翻了花瓶，它碎了一地。", "花瓶", "true"),
+                ("猫打翻了花瓶，它碎了一地。", "猫", "false"),
+                ("小船撞上木桩，桩子没动，它却漏水了。", "木桩", "false"),
+                ("小船撞上木桩，桩子没动，它却漏水了。", "小船", "true"),
+            )
+        ],
+        "csl": [
+            {"abst": "本文测量了三座木桥的振动,并比较了不同铺板的减振效果.", "keyword": ["木桥", "振动"], "label": "1"},
+            {"abst": "本文测量了三座木桥的振动,并比较了不同铺板的减振效果.", "keyword": ["木桥", "诗歌"], "label": "0"},
+            {"abst": "文章记录了一个山村二十年间的气温变化.", "keyword": ["海运", "气温"], "label": "0"},
+            {"abst": "文章记录了一个山村二十年间的气温变化.", "keyword": ["山村", "气温"], "label": "1"},
+        ],
+        "eprstmt": [
+            {"sentence": "水壶用了一周就漏，很失望。", "label": "Negative"},
+            {"sentence": "雨伞结实又轻，推荐。", "label": "Positive"},
+            {"sentence": "客服耐心，换货很快。", "label": "Positive"},
+            {"sentence": "颜色和图片差得太远。", "label": "Negative"},
+        ],
+        "ocnli": [
+            {"sentence1": "桥上有三个人在钓鱼", "sentence2": "桥上有人", "label": "entailment"},
+            {"sentence1": "桥上有三个人在钓鱼", "sentence2": "桥上空无一人", "label": "contradiction"},
+            {"sentence1": "她把信寄出去了", "sentence2": "她在等回信", "label": "neutral"},
+            {"sentence1": "她把信寄出去了", "sentence2": "信不在她手里了", "label": "entailment"},
+        ],
+        "tnews": [
+            {"sentence": "今年的早稻比往年早熟十天", "label_desc": "news_agriculture", "label": 115, "keywords": ""},
+            {"sentence": "市队在加时赛里连进两球", "label_desc": "news_sports", "label": 103, "keywords": ""},
+            {"sentence": "老城区新盘下月开售", "label_desc": "news_house", "label": 106, "keywords": ""},
+            {"sentence": "去海岛过冬要带些什么", "label_desc": "news_travel", "label": 112, "keywords": ""},
+        ],
+    }  # fmt: skip
+    files: dict[str, Rows] = {}
+    for task, rows in tasks.items():
+        numbered: Rows = [{"id": i, **row} for i, row in enumerate(rows)]
+        files[f"CLUEbenchmark/FewCLUE/datasets/{task}/dev_few_all.json"] = numbered[:2]
+        files[f"CLUEbenchmark/FewCLUE/datasets/{task}/test_public.json"] = numbered[2:]
+    return files
+
+
+def clue() -> dict[str, Rows]:
+    """CLUE: afqmc, cmnli and ocnli, one row of the last two without an agreed label."""
+    relations = [("她在读信", "她在读", "entailment"), ("她在读信", "她睡着了", "contradiction"),
+                 ("她在读信", "信很长", "neutral"), ("他走了", "他回家了", "-")]  # fmt: skip
+    asked = [("怎么提前还款", "可以提前还钱吗", "1"), ("花呗怎么开通", "花呗怎么关闭", "0")]
+    both = [{"sentence1": a, "sentence2": b, "label": label} for a, b, label in relations]
+    return {
+        "opencompass/cmnli-dev/validation.jsonl": both,
+        "opencompass/OCNLI-dev/validation.jsonl": both,
+        "opencompass/afqmc-dev/validation.jsonl": [
+            {"sentence1": a, "sentence2": b, "label": label} for a, b, label in asked
+        ],
+    }
+
+
 def all_files() -> dict[str, Rows]:
     """File below the samples -> its rows."""
-    return {**c3(), **cmrc(), **agieval()}
+    return {**c3(), **cmrc(), **agieval(), **fewclue(), **clue()}
 
 
 def main() -> None:

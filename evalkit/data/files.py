@@ -98,14 +98,24 @@ def read_file(file: Path, key: str = "") -> list[Row]:
 
 def _parse(name: str, text: str, key: str, file: Path) -> list[Row]:
     if name.endswith(".jsonl"):
-        return [json.loads(line) for line in text.split("\n") if line.strip()]
+        return _lines(text)
     if name.endswith((".csv", ".tsv")):
         lines = io.StringIO(text, newline="")  # str.splitlines would also part rows at U+2028 and the like
         return list(csv.DictReader(lines, delimiter="\t" if name.endswith("tsv") else ","))
     if name.endswith(".json"):
-        value: Any = json.loads(text)
+        try:
+            value: Any = json.loads(text)
+        except json.JSONDecodeError:
+            if key:
+                raise
+            return _lines(text)  # some publishers call a file of one object a line .json
         return _as_rows(value[key] if key else value, file)
     raise DataError(f"{file}: unknown kind of file", "use parquet, jsonl, json, csv or tsv")
+
+
+def _lines(text: str) -> list[Row]:
+    """One JSON object a line."""
+    return [json.loads(line) for line in text.split("\n") if line.strip()]
 
 
 def _as_rows(value: Any, file: Path) -> list[Row]:
