@@ -166,6 +166,8 @@ def _json_rows(text: str, key: str, file: Path) -> list[Row]:
     try:
         value: Any = json.loads(text)
     except (ValueError, RecursionError) as error:
+        if not key and _is_lines(text):  # some publishers call a file of one object a line .json
+            return _jsonl_rows(text, file)
         raise DataError(f"cannot read {file}: {error}", DAMAGED) from error
     if key:
         if not isinstance(value, dict) or key not in value:
@@ -178,6 +180,14 @@ def _json_rows(text: str, key: str, file: Path) -> list[Row]:
         if not isinstance(row, dict):
             raise DataError(f"{file}: row {index} is {_shown(row)}, not an object", 'a row is {"column": value, …}')
     return value
+
+
+def _is_lines(text: str) -> bool:
+    """Whether the first line is an object of its own."""
+    try:
+        return isinstance(json.loads(text.lstrip().split("\n", 1)[0]), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _shown(value: Any) -> str:

@@ -191,3 +191,12 @@ def _corpus(folder: Path) -> list[str]:
         packed = Path(place) / "data/HumanEval.jsonl.gz"
         texts += [json.loads(line)["prompt"] for line in gzip.decompress(packed.read_bytes()).splitlines()]
     return texts
+
+
+def test_exam_rows_are_the_generator_s(tmp_path: Path) -> None:
+    subprocess.run(
+        [sys.executable, str(REPOSITORY / "tools/make_exam_samples.py"), "--out", str(tmp_path)], check=True, timeout=60
+    )
+    made = [file.relative_to(tmp_path) for file in tmp_path.rglob("*.jsonl")]
+    assert len(made) >= 10
+    assert all((tmp_path / name).read_bytes() == (SAMPLES / name).read_bytes() for name in made)

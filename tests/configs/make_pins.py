@@ -6,6 +6,9 @@ from pathlib import Path
 
 from evalkit.configs.catalog import open_catalog
 from evalkit.plan.check import load_benchmark_config
+from evalkit.scoring import score as _score  # configs name steps and metrics, which this registers
+
+__all__ = ["_score", "main"]
 
 HEAD = "# name, first 12 digits of the hash; see test_configs.py\n"
 

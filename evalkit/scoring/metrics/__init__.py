@@ -5,20 +5,23 @@ tools execute and metric scripts that the `evaluate` library loads.
 """
 
 from evalkit.scoring.metrics import asserts as _asserts
+from evalkit.scoring.metrics import branch as _branch
 from evalkit.scoring.metrics import code as _code
 from evalkit.scoring.metrics import equivalence as _equivalence
 from evalkit.scoring.metrics import exact as _exact
+from evalkit.scoring.metrics import hendrycks as _hendrycks
 from evalkit.scoring.metrics import ifeval as _ifeval
 from evalkit.scoring.metrics import letters as _letters
 from evalkit.scoring.metrics import library as _library
 from evalkit.scoring.metrics import needle as _needle
 from evalkit.scoring.metrics import qa as _qa
+from evalkit.scoring.metrics import spans as _spans
 from evalkit.scoring.metrics import theorem as _theorem
 from evalkit.scoring.metrics import vote as _vote
 from evalkit.scoring.metrics.base import Case, Judged, Metric, Tools, Values, make_metric
 
 __all__ = [
-    "Case", "Judged", "Metric", "Tools", "Values", "_asserts",
-    "_code", "_equivalence", "_exact", "_ifeval", "_letters", "_library", "_needle", "_qa", "_theorem", "_vote",
-    "make_metric",
+    "Case", "Judged", "Metric", "Tools", "Values", "_asserts", "_branch",
+    "_code", "_equivalence", "_exact", "_hendrycks", "_ifeval", "_letters", "_library", "_needle", "_qa", "_spans",
+    "_theorem", "_vote", "make_metric",
 ]  # fmt: skip

@@ -77,7 +77,7 @@ def stripped(answer: str) -> str:
     if equals and "=" not in value and len(left) <= 2:
         text = value
     text = ROOT.sub(r"\\sqrt{\1}", text).replace(" ", "")
-    return _with_slash_fraction(_with_braced_fractions(text))
+    return slash_fraction(braced_fractions(text))
 
 
 def _replaced(text: str, pairs: tuple[tuple[str, str], ...]) -> str:
@@ -104,7 +104,7 @@ def _without_mbox(text: str) -> str:
     return "".join(parts) + text[place:]
 
 
-def _with_braced_fractions(text: str) -> str:
+def braced_fractions(text: str) -> str:
     """`\\frac12` and `\\frac1{2}` as `\\frac{1}{2}`; the text unchanged where a `\\frac` has too little behind it."""
     head, *rest = text.split("\\frac")
     made = [head]
@@ -120,7 +120,7 @@ def _with_braced_fractions(text: str) -> str:
     return "\\frac".join(made)
 
 
-def _with_slash_fraction(text: str) -> str:
+def slash_fraction(text: str) -> str:
     """`1/2` as `\\frac{1}{2}`; ValueError when the sides of a single slash are no whole numbers."""
     sides = text.split("/")
     if len(sides) != 2:
