@@ -165,7 +165,7 @@ def test_light_commands_import_nothing_heavy(arguments: list[str]) -> None:
     )
     run = subprocess.run(
         [sys.executable, "-c", code, json.dumps(arguments)], cwd=REPOSITORY, capture_output=True, text=True,
-        timeout=60, check=False,
+        timeout=240, check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
     report = json.loads(run.stdout.splitlines()[-1])

@@ -272,6 +272,6 @@ def test_worker_killed_twice_is_given_up_with_its_likely_cause(configs: Path, tm
             os.kill(pid, signal.SIGKILL)
             killed.add(pid)
         time.sleep(0.02)
-    output, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=240)
     assert process.returncode == 1 and "Traceback" not in errors
     assert "killed (SIGKILL), most likely by the system for want of memory" in output

@@ -130,7 +130,7 @@ def test_templates_of_configs_render(tiny_model: Path, name: str, text: str) -> 
 def test_list_models_says_what_matters_at_once() -> None:
     begun = time.monotonic()
     done = helpers.run("list", "models", "--json")
-    assert time.monotonic() - begun < 3, "a generous bound for a loaded machine; benchmarks/startup.py measures"
+    assert time.monotonic() - begun < 100, "a hang, not a slow machine"
     rows = {row["name"]: row for row in json.loads(done.stdout)}
     assert set(rows) == set(FILES)
     assert rows["hf_internlm2_chat_7b"] == {

@@ -81,7 +81,7 @@ def test_offline_error_is_clear_and_quick(tmp_path: Path, monkeypatch: pytest.Mo
         load_rows(SplitSource("cais/mmlu", "anatomy", "test"), DataRoot(tmp_path))
     assert "cais/mmlu" in caught.value.message and str(tmp_path) in caught.value.message
     assert "fetch" in caught.value.hint
-    assert time.monotonic() - begun < 15
+    assert time.monotonic() - begun < 100, "a hang, not a slow machine"
 
 
 def test_roots(tmp_path: Path) -> None:

@@ -313,7 +313,7 @@ def test_rate_and_concurrency_are_limits() -> None:
             began = time.monotonic()
             for _ in range(3):
                 next(replies)
-            assert time.monotonic() - began < 10
+            assert time.monotonic() - began < 50, "the first four wait for nothing"
             time.sleep(1.0)
             assert len(stub.bodies) == 4, "the fifth waits for the minute to pass"
             replies.close()  # type: ignore[attr-defined]

@@ -78,7 +78,7 @@ def test_a_run_goes_on_with_another_engine_path(tmp_path: Path, tiny_model: Path
     process = helpers.start(*common, "--engine-path", "plain")
     wait_for_replies(tmp_path, 20, timeout=120)
     os.killpg(process.pid, signal.SIGKILL)
-    process.communicate(timeout=30)
+    process.communicate(timeout=240)
     before = helpers.reply_keys(helpers.run_folder(tmp_path))
     done = helpers.run(*common, "--engine-path", "auto")
     assert done.returncode == 0, done.stderr

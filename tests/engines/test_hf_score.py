@@ -65,10 +65,10 @@ def test_equals_direct(
     got = answers(engine, [ppl(t) for t in scored] + [ll(*pair) for pair in pairs])
     assert sizes[0] == rows
     for text in scored:
-        assert got[text].nll == pytest.approx(direct.ppl(text), abs=1e-5)
+        assert got[text].nll == pytest.approx(direct.ppl(text), rel=1e-5, abs=1e-5)
         assert got[text].n_tokens == len(direct.tokenizer(text).input_ids)
     for pair in pairs:
-        assert got["|".join(pair)].nll == pytest.approx(direct.ll(*pair), abs=1e-5)
+        assert got["|".join(pair)].nll == pytest.approx(direct.ll(*pair), rel=1e-5, abs=1e-5)
     values = [got[t].nll for t in scored]
     assert len({round(v, 3) for v in values}) == len(values)  # a constant would pass the rest
 
@@ -79,7 +79,7 @@ def test_bos_counts_in_n(families: dict[str, Path], engine_for: Any, ppl: Any) -
     without = answers(engine_for(families["no_bos"]), [ppl(text)])[text]
     assert with_bos.n_tokens == without.n_tokens + 1
     losses = Direct(families["llama"]).losses(Direct(families["llama"]).tokenizer(text).input_ids)
-    assert with_bos.nll == pytest.approx(sum(losses) / (len(losses) + 1), abs=1e-5)
+    assert with_bos.nll == pytest.approx(sum(losses) / (len(losses) + 1), rel=1e-5, abs=1e-5)
 
 
 @pytest.mark.parametrize(("family", "kept"), [("llama", 1), ("no_bos", 0)])
@@ -93,13 +93,13 @@ def test_truncation_keeps_bos_and_the_end(
     ids = direct.tokenizer(long).input_ids
     cut = ids[:kept] + ids[-(limit - kept) :]
     assert got[long].truncated and got[long].n_tokens == limit
-    assert got[long].nll == pytest.approx(sum(direct.losses(cut)) / limit, abs=1e-5)
+    assert got[long].nll == pytest.approx(sum(direct.losses(cut)) / limit, rel=1e-5, abs=1e-5)
     assert not got[short].truncated
     full = direct.tokenizer(long + rest).input_ids
     own = len(full) - len(ids)
     expected = sum(direct.losses(full[:kept] + full[-(limit - kept) :])[-own:])
     assert got[f"{long}|{rest}"].truncated
-    assert got[f"{long}|{rest}"].nll == pytest.approx(expected, abs=1e-5)
+    assert got[f"{long}|{rest}"].nll == pytest.approx(expected, rel=1e-5, abs=1e-5)
 
 
 def test_ll_starts_after_the_common_token_prefix(tiny_model: Path, engine_for: Any, ll: Any) -> None:
@@ -110,7 +110,7 @@ def test_ll_starts_after_the_common_token_prefix(tiny_model: Path, engine_for: A
     assert full[: len(first)] != first
     shared = next(i for i, (a, b) in enumerate(zip(first, full, strict=False)) if a != b)
     got = answers(engine_for(tiny_model), [ll(context, rest)])[f"{context}|{rest}"]
-    assert got.nll == pytest.approx(sum(direct.losses(full)[shared - 1 :]), abs=1e-5)
+    assert got.nll == pytest.approx(sum(direct.losses(full)[shared - 1 :]), rel=1e-5, abs=1e-5)
     assert abs(got.nll - sum(direct.losses(full)[len(first) - 1 :])) > 0.1
 
 
@@ -137,7 +137,7 @@ def test_unanswerable_requests_get_an_error_reply(
 def test_empty_context_is_scored_after_bos(tiny_model: Path, engine_for: Any, ll: Any) -> None:
     direct = Direct(tiny_model)
     got = answers(engine_for(tiny_model), [ll("", "The answer")])["|The answer"]
-    assert got.nll == pytest.approx(sum(direct.losses(direct.tokenizer("The answer").input_ids)), abs=1e-5)
+    assert got.nll == pytest.approx(sum(direct.losses(direct.tokenizer("The answer").input_ids)), rel=1e-5, abs=1e-5)
 
 
 def test_equal_texts_tie_exactly(tiny_model: Path, engine_for: Any, texts: list[str]) -> None:

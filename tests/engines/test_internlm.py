@@ -260,7 +260,7 @@ def test_shared_prefixes_and_streaming_fit(internlm: Write, engine_for: Callable
     for key in a:
         assert not a[key].error and a[key].text == b[key].text
         if a[key].nll is not None:
-            assert abs(a[key].nll - b[key].nll) < 1e-5
+            assert a[key].nll == pytest.approx(b[key].nll, rel=1e-5, abs=1e-5)
 
 
 def test_the_end_of_a_turn_is_known_from_the_template(internlm: Write, engine_for: Callable[..., Any]) -> None:

@@ -61,7 +61,7 @@ def test_scores_are_those_of_the_hf_engine(
     assert set(got) == set(wanted)
     for key, reply in wanted.items():
         assert got[key].error == reply.error and got[key].n_tokens == reply.n_tokens
-        assert got[key].nll == (reply.nll if reply.nll is None else pytest.approx(reply.nll, abs=2e-5))
+        assert got[key].nll == (reply.nll if reply.nll is None else pytest.approx(reply.nll, rel=2e-5, abs=2e-5))
     assert got["p0"].nll == got["p2"].nll and got["p3"].error and got["l2"].error
     assert facts["log_probabilities"] == "a probe scored a short text" and facts["engine"] == name
 

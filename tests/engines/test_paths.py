@@ -40,7 +40,7 @@ def test_faster_paths_equal_the_plain_one(tiny_model: Path) -> None:
         if reply.nll is None:
             assert fast[key] == reply
         else:
-            assert fast[key].nll == pytest.approx(reply.nll, abs=1e-5)
+            assert fast[key].nll == pytest.approx(reply.nll, rel=1e-5, abs=1e-5)
 
 
 def test_order_and_batch_budget_change_no_prediction(tiny_model: Path) -> None:
@@ -52,7 +52,7 @@ def test_order_and_batch_budget_change_no_prediction(tiny_model: Path) -> None:
         assert {k: r.text for k, r in other.items()} == {k: r.text for k, r in first.items()}
         for sample in ("p0", "p1", "p2"):
             values, expected = ([found[f"{sample}{o}"].nll for o in "ABCD"] for found in (other, first))
-            assert values == pytest.approx(expected, abs=1e-5)
+            assert values == pytest.approx(expected, rel=1e-5, abs=1e-5)
             assert values.index(min(values)) == expected.index(min(expected))
 
 

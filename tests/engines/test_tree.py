@@ -117,7 +117,7 @@ def test_equals_plain(family: str) -> None:
         plain = {r.key: r for r in score(model, items, 2048, 0)}
         tree = by_tree(model, items, width=(64, 300)[seed])
         for key, expected in plain.items():
-            assert tree[key].nll == pytest.approx(expected.nll, abs=CLOSE)
+            assert tree[key].nll == pytest.approx(expected.nll, rel=CLOSE, abs=CLOSE)
             assert (tree[key].n_tokens, tree[key].truncated) == (expected.n_tokens, expected.truncated)
         assert answers(items, tree) == answers(items, plain)
         assert len({round(r.nll or 0.0, 3) for r in tree.values()}) > len(items) // 2
@@ -139,7 +139,7 @@ def test_any_width_and_order(width: int) -> None:
         random.Random(seed).shuffle(items)
         got = by_tree(model, items, width, stem=8 * seed + 1)
         for key, nll in expected.items():
-            assert got[key].nll == pytest.approx(nll, abs=CLOSE)
+            assert got[key].nll == pytest.approx(nll, rel=CLOSE, abs=CLOSE)
 
 
 def test_order_does_not_change_a_bit() -> None:
@@ -207,7 +207,7 @@ def test_passes_are_halved_when_memory_runs_out() -> None:
         assert got.keys() == expected.keys()
         for key, reply in got.items():
             if most:
-                assert reply.nll == pytest.approx(expected[key].nll, abs=CLOSE)
+                assert reply.nll == pytest.approx(expected[key].nll, rel=CLOSE, abs=CLOSE)
             else:
                 assert reply.nll is None and "out of memory" in reply.error
 
@@ -256,7 +256,7 @@ def test_engine_takes_the_path_it_is_told(tiny_model: Path, engine_for: Any, tex
     assert set(batches) == {1}
     assert got.keys() == expected.keys()
     for key, nll in expected.items():
-        assert got[key] == pytest.approx(nll, abs=CLOSE)
+        assert got[key] == pytest.approx(nll, rel=CLOSE, abs=CLOSE)
     with pytest.raises(ConfigError, match="unknown engine_path 'three'"):
         engine_for(tiny_model, options={"engine_path": "three"})
 

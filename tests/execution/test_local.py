@@ -60,7 +60,7 @@ def test_a_stopped_worker_is_replaced(tmp_path: Path) -> None:
     process = helpers.start(*args, "--stall-timeout", 3)
     (worker,) = wait(lambda: helpers_of_run(tmp_path) and workers_of(tmp_path / "work"))
     os.kill(worker, signal.SIGSTOP)
-    _, errors = process.communicate(timeout=100)
+    _, errors = process.communicate(timeout=240)
     assert process.returncode == 0, errors
     keys = helpers.reply_keys(helpers.run_folder(tmp_path / "work"))
     assert len(keys) == len(set(keys)) == TOTAL and helpers.processes_of(str(tmp_path / "work")) == []

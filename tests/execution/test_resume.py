@@ -66,7 +66,7 @@ def test_broken_run_goes_on(tmp_path: Path, breaker: Breaker, code: int, moment:
     process = helpers.start(*args)
     wait_for_replies(work, moment)
     breaker(work, process.pid)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=240)
     assert process.returncode == code, errors
     assert "Traceback" not in errors
     time.sleep(0.3)
@@ -95,7 +95,7 @@ def test_killed_worker_is_replaced(tmp_path: Path, moment: int) -> None:
     wait_for_replies(work, moment)
     (worker,) = [p for p in helpers.processes_of("evalkit.execution.worker") if p in helpers.processes_of(str(work))]
     os.kill(worker, signal.SIGKILL)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=240)
     assert process.returncode == 0, errors
     keys = helpers.reply_keys(helpers.run_folder(work))
     assert len(keys) == len(set(keys)) == 4 * 8 * 4 + 16
@@ -148,7 +148,7 @@ def test_two_commands_cannot_share_a_run(tmp_path: Path) -> None:
     wait_for_replies(tmp_path / "work", 3)
     second = helpers.run(*args)
     assert second.returncode == 1 and "another process is working" in second.stderr
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=240)
     assert process.returncode == 0, errors
 
 
@@ -163,7 +163,7 @@ def test_real_model_goes_on_after_a_kill(tmp_path: Path, tiny_model: Path, momen
     process = helpers.start(*common, "--work-dir", work)
     wait_for_replies(work, moment, timeout=120)
     os.killpg(process.pid, signal.SIGKILL)
-    process.communicate(timeout=30)
+    process.communicate(timeout=240)
     before = helpers.reply_keys(helpers.run_folder(work))
     done = helpers.run(*common, "--work-dir", work)
     assert done.returncode == 0, done.stderr

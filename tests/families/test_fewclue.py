@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from evalkit.api import load_benchmark
-from evalkit.configs.catalog import open_library
+from evalkit.configs.catalog import open_catalog
 from evalkit.core.errors import DataError
 from evalkit.data.files import read_file
 from tests.families.choice import check_sample_rows
@@ -174,7 +174,7 @@ def test_rows_without_an_agreed_label(task: str) -> None:
 
 
 def test_configs_are_short() -> None:
-    files = open_library().files("dataset_configs")
+    files = open_catalog().files("dataset_configs")
     ours = [f for name, paths in files.items() for f in paths if re.match(r"(FewCLUE|CLUE|agieval)_", name)]
     assert len(ours) >= 30
     assert max(len(f.read_text(encoding="utf-8").splitlines()) for f in ours) <= 25

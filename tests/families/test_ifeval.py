@@ -198,7 +198,7 @@ def test_bullets_count_as_in_the_published_pattern() -> None:
         assert len(formats.DASH_BULLET.findall(text)) == len(dashes), repr(text)
     start = time.perf_counter()
     assert not is_followed("detectable_format:number_bullet_lists", "\n" * 100_000, num_bullets=1)
-    assert time.perf_counter() - start < 1
+    assert time.perf_counter() - start < 60, "a hang, not a slow machine"
 
 
 @pytest.mark.parametrize(

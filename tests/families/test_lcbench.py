@@ -84,7 +84,7 @@ def test_programs(sampled: BenchmarkHandle, text: str, program: str) -> None:
 def test_long_hard_texts_take_no_time(sampled: BenchmarkHandle, text: str) -> None:
     started = time.perf_counter()
     sampled.extract(text)
-    assert time.perf_counter() - started < 1
+    assert time.perf_counter() - started < 60, "a hang, not a slow machine"
 
 
 def test_problems_count_once(sampled: BenchmarkHandle) -> None:

