@@ -87,7 +87,8 @@ def test_llama_cpp_scores_as_the_hf_engine(llama: tuple[str, Path]) -> None:
             whole = (reply.text or "").partition("\ufffd")[0]  # of a broken character each makes what it likes
             assert len(whole) > 40 and (found[key].text or "").startswith(whole)
         else:
-            assert found[key].nll == pytest.approx(reply.nll, rel=1e-3, abs=1e-3) and found[key].n_tokens == reply.n_tokens
+            assert found[key].nll == pytest.approx(reply.nll, rel=1e-3, abs=1e-3)
+            assert found[key].n_tokens == reply.n_tokens
 
 
 def test_llama_cpp_without_the_tokenizer_refuses_what_it_cannot_know(llama: tuple[str, Path]) -> None:

@@ -80,5 +80,7 @@ def test_files_load_without_torch_and_transformers(tiny_model: Path, shared: Pat
         "print([m for m in ('torch', 'transformers') if m in sys.modules])"
     )
     paths = [str(tiny_model), str(shared / "tokenizers" / "internlm2")]
-    done = subprocess.run([sys.executable, "-c", code, *paths], check=False, capture_output=True, text=True, timeout=240)
+    done = subprocess.run(
+        [sys.executable, "-c", code, *paths], check=False, capture_output=True, text=True, timeout=240
+    )
     assert done.stdout.strip() == "[]", done.stderr
