@@ -28,10 +28,11 @@ from evalkit.report.table import Table, make_table, pick_rows, without_subsets
 from evalkit.report.tables import as_csv, as_markdown, as_text
 from evalkit.results.environment import environment
 from evalkit.results.index import IndexedSample, keys_by_sample, read_samples, request_version
+from evalkit.results.scored import encode_score
 from evalkit.results.store import COMPLETE, INCOMPLETE, RunStore, create_run, find_unfinished, open_run
 from evalkit.scoring import aggregate
 from evalkit.scoring.metrics import make_metric
-from evalkit.scoring.score import NEEDS_CODE, Options, SubsetResult, score_subset
+from evalkit.scoring.score import Options, SubsetResult, score_subset
 
 Watch = Callable[[str, Sequence[Job]], Progress]
 """Given a title and the jobs, returns what is called with their progress."""
@@ -195,7 +196,9 @@ def score_run(
     finished = Finished(store, tuple(scores), table, tuple(failures), "")
     text = write_report(finished, open_catalog(report.config_dirs), report.summarizer, report.reference_column)
     finished = replace(finished, text=text)
-    store.write_scores({"scores": scores, "limited": plan.cut.is_cut, "complete": finished.complete})
+    store.write_scores(
+        {"scores": [encode_score(s) for s in scores], "limited": plan.cut.is_cut, "complete": finished.complete}
+    )
     store.set_status(COMPLETE if finished.complete else INCOMPLETE)
     write_heat_maps(finished, plan)
     return finished
@@ -311,7 +314,7 @@ def to_json(finished: Finished) -> dict[str, Any]:
     return {
         "run": str(finished.store.folder),
         "complete": finished.complete,
-        "scores": plain(list(finished.scores)),
+        "scores": [encode_score(s) for s in finished.scores],
         "failures": [{**plain(f.job), "cause": f.cause, "hint": f.hint, "log": f.log} for f in finished.failures],
         "notes": list(finished.table.notes),
     }
@@ -319,7 +322,7 @@ def to_json(finished: Finished) -> dict[str, Any]:
 
 def needs_code(finished: Finished) -> bool:
     """Whether rows were left out because generated programs may not be run."""
-    return any(s.flag.startswith(NEEDS_CODE) for s in finished.scores)
+    return any(issue.kind == "code_not_allowed" for s in finished.scores for issue in s.issues)
 
 
 def refuse_incomplete(finished: Finished) -> EvalkitError | None:
@@ -329,4 +332,4 @@ def refuse_incomplete(finished: Finished) -> EvalkitError | None:
     if needs_code(finished):
         return RunFailed("generated programs were not run", "give --allow-code to score the code benchmarks")
     gaps = sorted({f"{s.model} {s.benchmark}" for s in finished.scores if s.value is None or s.n < s.n_expected})
-    return RunFailed(f"incomplete: {', '.join(gaps)}", "mend the cause above and run the same command: it continues")
+    return RunFailed(f"incomplete: {', '.join(gaps)}", "fix the cause above and run the same command: it continues")

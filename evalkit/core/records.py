@@ -311,6 +311,37 @@ class Verdict:
     """The raw output, or the labels from the likeliest to the least likely."""
 
 
+IssueKind = Literal[
+    "failed", "constant_scores", "code_not_allowed", "no_sandbox", "unanswered", "too_few_draws", "subsets_left_out",
+    "left_truncated", "ended_in_reasoning", "stands_in", "earlier",
+]  # fmt: skip
+"""Why a number is absent or needs care; `earlier` is text of a run that an older evalkit scored."""
+
+
+@dataclass(frozen=True)
+class Issue:
+    """Something that must be known beside a number."""
+
+    kind: IssueKind
+    text: str
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many samples of a score need care, and how many subsets the run leaves out."""
+
+    fragile: int = 0
+    """Answers whose margin is below the engine's numeric noise."""
+    reasoning: int = 0
+    """Replies with a reasoning trace, finished or not."""
+    unfinished: int = 0
+    """Replies that ended during reasoning."""
+    left_out: int = 0
+    """Subsets of the benchmark that the run leaves out."""
+    programs: Mapping[str, int] = field(default_factory=dict)
+    """How generated programs ended, by class."""
+
+
 @dataclass(frozen=True)
 class Score:
     """One number of a table."""
@@ -323,11 +354,17 @@ class Score:
     """Row name: headline, group or subset."""
     metric: str
     value: float | None
-    """None: cannot be given; `flag` says why."""
+    """None: cannot be given; `issues` say why."""
     n: int
     n_expected: int
     stderr: float | None = None
-    flag: str = ""
+    issues: tuple[Issue, ...] = ()
     level: Literal["headline", "group", "subset"] = "headline"
-    extra: Mapping[str, float] = field(default_factory=dict)
-    """Counts of samples that need a remark (aggregate.py), and of subsets that the run leaves out (`left_out`)."""
+    counts: Counts = field(default_factory=Counts)
+    n_samples: int = 0
+    """Samples with an answered draw: `n` counts draws; 0 in runs scored by older versions."""
+
+    @property
+    def flag(self) -> str:
+        """The issues as one text; empty when there are none."""
+        return "; ".join(issue.text for issue in self.issues)

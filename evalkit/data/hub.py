@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import socket
@@ -75,8 +76,11 @@ def _load_cached(source: SplitSource, root: DataRoot) -> list[Row]:
     """Rows from the cache of `datasets`, read in a process of its own.
 
     `datasets` looks only into its cache when HF_HUB_OFFLINE was set as it was imported; to set that here would
-    change the hub's libraries for everything else that runs in this process.
+    change the hub's libraries for everything else that runs in this process. Of a dataset that no cache has a
+    folder for, the process, which takes seconds, is not started.
     """
+    if not _has_cache(source.path):
+        raise missing(source, root, "unreachable")
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "rows.pickle"
         asked = [source.path, source.config, source.split, source.revision, str(target)]
@@ -92,6 +96,24 @@ def _load_cached(source: SplitSource, root: DataRoot) -> list[Row]:
             raise _translated(source, root, OSError(lines[-1]), online=False)
         rows: list[Row] = pickle.loads(target.read_bytes())
         return rows
+
+
+def _has_cache(path: str) -> bool:
+    """Whether the cache of the hub or of `datasets` has a folder for this dataset, wherever both may lie.
+
+    Folder names: `datasets--<org>--<name>` and `<org>___<name>` (huggingface_hub and datasets, "cache").
+    """
+    variables = os.environ
+    home = Path(variables.get("HF_HOME") or Path(variables.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface")
+    hub = [variables.get("HF_HUB_CACHE") or variables.get("HUGGINGFACE_HUB_CACHE") or home / "hub"]
+    prepared = [variables.get("HF_DATASETS_CACHE") or home / "datasets"]
+    wanted = {path.lower().replace("/", separator) for separator in ("--", "___")}
+    for folder in map(Path, (*hub, *prepared)):
+        with contextlib.suppress(OSError):
+            names = {entry.name.lower().removeprefix("datasets--") for entry in folder.expanduser().iterdir()}
+            if wanted & names:
+                return True
+    return False
 
 
 READ_CACHE = """

@@ -15,7 +15,7 @@ from evalkit.results.scored import StoredRun
 from evalkit.scoring.aggregate import headline_parts, weights_of
 from evalkit.scoring.metrics.base import VALUE
 
-MCNEMAR, NORMAL = "McNemar, exact", "normal"
+MCNEMAR, PERMUTATION, NORMAL = "McNemar, exact", "permutation", "normal"
 SAME = 0.01
 """Points; a score and the mean of its samples that are further apart are not the same number."""
 Pairs = Mapping[str, tuple[float, float]]
@@ -158,31 +158,34 @@ def _interval(
     one: Score,
     two: Score,
 ) -> tuple[tuple[float, float] | None, float | None, str]:
-    """(95 % interval in points, p-value, test).
+    """(95 % interval in points, p-value, test), all of the difference that is shown.
 
-    Right-or-wrong metrics are tested by McNemar over all samples. Their interval over a single subset, or
-    over pooled samples, is Bonett and Price's. Every other one is normal: the subsets' paired standard
-    errors, weighted as the row's average weights them, around the difference of the two scores; for
-    right-or-wrong metrics not narrower than Bonett and Price's, which has a width also without a flip.
+    Right-or-wrong metrics over one subset, or over pooled samples: McNemar's exact test and Bonett and Price's
+    interval. Every other interval is normal: the subsets' paired standard errors, weighted as the row's average
+    weights them; for right-or-wrong metrics not narrower than Bonett and Price's, which has a width also without
+    a flip. An average of right-or-wrong subsets is tested by permutation, of that average: McNemar's test of the
+    pooled samples may favour the other side.
     """
     pairs = [pair for part in by_subset.values() for pair in part]
-    if not pairs or one.value is None or two.value is None:
+    if not pairs or not all(by_subset.values()) or one.value is None or two.value is None:
         return None, None, ""
     binary = all(value in (0.0, 1.0) for pair in pairs for value in pair)
     only_a, only_b = sum(x > y for x, y in pairs), sum(y > x for x, y in pairs)
-    p = stats.mcnemar_exact(only_a, only_b) if binary else None
     low, high = stats.paired_proportions(only_a, only_b, len(pairs)) if binary else (0.0, 0.0)
     if binary and (len(members) == 1 or benchmark.average.name == "pooled"):
-        return (100 * low, 100 * high), p, MCNEMAR
+        return (100 * low, 100 * high), stats.mcnemar_exact(only_a, only_b), MCNEMAR
     weights = weights_of(benchmark, members, {s: len(part) for s, part in by_subset.items()})
-    errors = [stats.standard_error([100 * (y - x) for x, y in part]) for part in by_subset.values()]
-    error = stats.standard_error_of_mean(errors, weights)
+    differences = [[y - x for x, y in part] for part in by_subset.values()]
+    p = stats.paired_permutation_p(differences, weights) if binary else None
+    error = stats.standard_error_of_mean(
+        [stats.standard_error([100 * d for d in part]) for part in differences], weights
+    )
     if error is None:
-        return None, p, MCNEMAR if binary else ""
+        return None, p, PERMUTATION if binary else ""
     diff, half = two.value - one.value, max(stats.Z95 * error, 100 * (high - low) / 2)
-    if not binary:
+    if p is None:
         p = stats.normal_p(diff / error) if error else float(diff == 0.0)
-    return (diff - half, diff + half), p, MCNEMAR if binary else NORMAL
+    return (diff - half, diff + half), p, PERMUTATION if binary else NORMAL
 
 
 def _flips(verdicts: Sequence[Sequence[Verdict]], pairs: Pairs) -> Iterator[Flip]:

@@ -146,7 +146,7 @@ def _of_entry(
         yield Check(entry.row, model, entry.version, expected, None, None, MISSING, "the run has no such row")
     else:
         for score in found:
-            width = band.of(entry).width(expected, entry.n or score.n_expected)
+            width = band.of(entry).width(expected, entry.n or _samples(score))
             verdict, why = _judge(entry, score, expected, width, limited.get(score.benchmark, ""))
             yield Check(entry.row, model, score.version, expected, score.value, width, verdict, why)
 
@@ -159,13 +159,18 @@ def _judge(entry: Entry, score: Score, expected: float, width: float, limited: s
         return PARTIAL, f"{score.n} of {score.n_expected} samples answered"
     if entry.n is not None and entry.n != score.n:
         return PARTIAL, f"over {score.n} samples, the table's over {entry.n}"
-    if entry.n is None and (limited or "left_out" in score.extra):
+    if entry.n is None and (limited or score.counts.left_out):
         return PARTIAL, "; ".join(filter(None, [limited, score.flag]))
     if entry.version and entry.version != score.version:
         return CHANGED, f"version {score.version}, the table's {entry.version}: prompt, data, extraction or metric"
     if not abs(score.value - expected) <= width + ROUNDING:
         return OFF, f"{score.value - expected:+.2f} is more than {width:.2f}"
     return PASS, score.flag
+
+
+def _samples(score: Score) -> int:
+    """The samples that a score was to be over: `n_expected` counts their draws."""
+    return round(score.n_expected * score.n_samples / score.n) if score.n and score.n_samples else score.n_expected
 
 
 def as_text(checks: Sequence[Check]) -> str:

@@ -89,7 +89,7 @@ def grids_of(scores: Sequence[Score], benchmarks: Mapping[str, Benchmark], limit
 
 def _left_out(scores: Sequence[Score]) -> int:
     """Cells that the run leaves out."""
-    return int(max(s.extra.get("left_out", 0.0) for s in scores))
+    return max(s.counts.left_out for s in scores)
 
 
 def _note(cells: Sequence[Score], full: int, left_out: int, limited: bool) -> str:

@@ -9,9 +9,8 @@ from evalkit.core.records import Score
 from evalkit.engines.catalog import entry_of
 from evalkit.execution.runner import JobFailure
 from evalkit.plan.plan import RunPlan
-from evalkit.scoring.aggregate import FAILURE
 from evalkit.scoring.metrics import make_metric
-from evalkit.scoring.score import THINKING, UNSAFE
+from evalkit.scoring.score import UNSAFE
 
 
 def notes_of(plan: RunPlan, failures: Sequence[JobFailure], engines: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -42,7 +41,7 @@ def notes_of(plan: RunPlan, failures: Sequence[JobFailure], engines: Mapping[str
 
 def score_notes(plan: RunPlan, scores: Sequence[Score], engines: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """What was counted beside the scores."""
-    return [*fragile_notes(scores, engines), *thinking_notes(plan, scores), *failure_notes(scores)]
+    return [*fragile_notes(scores, engines), *reasoning_notes(plan, scores), *failure_notes(scores)]
 
 
 def unsafe_notes(plan: RunPlan, unconfined: bool) -> list[str]:
@@ -55,31 +54,30 @@ def failure_notes(scores: Sequence[Score]) -> list[str]:
     """How the generated programs of each benchmark ended."""
     notes = []
     for s in scores:
-        found = {name.removeprefix(FAILURE): n for name, n in s.extra.items() if name.startswith(FAILURE)}
-        if s.level == "headline" and found:
-            said = ", ".join(f"{n:.0f} {name.replace('_', ' ')}" for name, n in found.items())
-            notes.append(f"{s.model} {s.row}: of {sum(found.values()):.0f} programs {said}")
+        if s.level == "headline" and s.counts.programs:
+            ends = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in s.counts.programs.items())
+            notes.append(f"{s.model} {s.row}: of {sum(s.counts.programs.values())} programs {ends}")
     return notes
 
 
 def fragile_notes(scores: Sequence[Score], engines: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """How many answers of each benchmark numeric noise could turn."""
     return [
-        f"{s.model} {s.benchmark}: {s.extra['fragile']:.0f} of {s.n} answers have a margin below the numeric noise of "
+        f"{s.model} {s.benchmark}: {s.counts.fragile} of {s.n} answers have a margin below the numeric noise of "
         f"{engines[s.model]['dtype']} ({engines[s.model]['score_noise']:.2g} nats, measured at load)"
         for s in scores
-        if s.level == "headline" and "fragile" in s.extra
+        if s.level == "headline" and s.counts.fragile
     ]
 
 
-def thinking_notes(plan: RunPlan, scores: Sequence[Score]) -> list[str]:
-    """How many replies of each reasoning model have thinking in them, by benchmark."""
+def reasoning_notes(plan: RunPlan, scores: Sequence[Score]) -> list[str]:
+    """How many replies of each reasoning model have a reasoning trace, by benchmark."""
     notes = []
     for model in (m for m in plan.models.values() if m.reasoning is not None):
         heads = [s for s in scores if s.model == model.name and s.mode == "gen" and s.level == "headline" and s.n]
-        said = [f"{s.row} {s.extra.get(THINKING, 0.0) / s.n:.1%} of {s.n}" for s in heads]
-        if said:
+        shares = [f"{s.row} {s.counts.reasoning / s.n:.1%} of {s.n}" for s in heads]
+        if shares:
             notes.append(
-                f"{model.name}: thinking is cut off before extraction; replies with thinking: {', '.join(said)}"
+                f"{model.name}: reasoning is removed before extraction; replies with reasoning: {', '.join(shares)}"
             )
     return notes

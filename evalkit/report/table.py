@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from evalkit.core.records import Score
+from evalkit.core.records import Issue, Score
 
 HEAD = ("dataset", "version", "metric", "mode")
 ABSENT = "-"
@@ -68,8 +68,8 @@ def pick_rows(table: Table, rows: Sequence[str], stand_ins: Mapping[str, str] | 
 
 def _standing_in(line: Line, row: str) -> Line:
     """A line in the place of another row; every score says so."""
-    said = f"this is row {line.dataset} in the place of {row}"
-    scores = tuple(s and replace(s, flag="; ".join(filter(None, [s.flag, said]))) for s in line.scores)
+    issue = Issue("stands_in", f"this is row {line.dataset} in the place of {row}")
+    scores = tuple(s and replace(s, issues=(*s.issues, issue)) for s in line.scores)
     return replace(line, dataset=row, scores=scores, stands_in=line.dataset)
 
 

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from evalkit.core import stats
-from evalkit.core.reasoning import UNFINISHED
-from evalkit.core.records import Benchmark, Score
+from evalkit.core.records import Benchmark, Counts, Issue, Score
 from evalkit.scoring.metrics import make_metric
-from evalkit.scoring.score import THINKING, SubsetResult
+from evalkit.scoring.score import SubsetResult
 
-FAILURE = "failure:"
-"""Prefix of a score's counts of programs by the class of their end."""
 Level = Literal["headline", "group", "subset"]
 
 
@@ -32,10 +30,11 @@ def scores_of(
     """
     primary = make_metric(benchmark.metric).name
     seen = {name: None for result in results.values() for name in (*result.results, *result.lacking)}
+    maker = _Rows(model, benchmark, results, causes, primary)
     rows: list[Score] = []
     for metric in [primary, *(name for name in seen if name != primary)]:
         for row, part in _parts(benchmark, expected):
-            rows += _Maker(model, benchmark, row, results, part, causes, metric, metric == primary).rows()
+            rows += maker.of(metric, row, part)
     return rows
 
 
@@ -80,106 +79,101 @@ def _parts(benchmark: Benchmark, expected: Sequence[str]) -> list[tuple[str, dic
 
 
 @dataclass(frozen=True)
-class _Maker:
-    """Makes the rows of one benchmark and one metric."""
+class _Rows:
+    """Makes the rows of one benchmark and model."""
 
     model: str
     benchmark: Benchmark
-    row: str
     results: Mapping[str, SubsetResult]
-    expected: Mapping[str, str]
-    """Subset -> member."""
     causes: Mapping[str, str]
-    metric: str
-    is_primary: bool
+    primary: str
+    """The metric that the config names; the others' rows come below it."""
 
-    def rows(self) -> list[Score]:
-        """All rows, headline first; without an average every subset has a headline of its own."""
-        name = self.row
-        top: Level = "headline" if self.is_primary else "group"
-        if self.benchmark.average.name == "none" and list(self.expected) != [name]:
-            return [self._over(row, list(one), 1, top) for row, one in _apart(name, self.expected).items()]
-        made = [self._over(name, list(self.expected), self._full(), top)]
+    def of(self, metric: str, row: str, part: Mapping[str, str]) -> list[Score]:
+        """All rows of a part (subset -> member), headline first; without an average every subset has a headline."""
+        top: Level = "headline" if metric == self.primary else "group"
+        if self.benchmark.average.name == "none" and list(part) != [row]:
+            return [self._over(metric, name, one, 1, top) for name, one in _apart(row, part).items()]
+        made = [self._over(metric, row, part, self._full(part), top)]
         for group in self.benchmark.groups:
-            subsets = self._of(group.members)
-            if subsets:
-                made.append(self._over(f"{name}-{group.name}", subsets, len(group.members), "group"))
-        if len(self.expected) > 1:
-            made += [self._over(f"{name}-{m}", [subset], 1, "subset") for subset, m in self.expected.items()]
+            chosen = {subset: member for subset, member in part.items() if member in group.members}
+            if chosen:
+                made.append(self._over(metric, f"{row}-{group.name}", chosen, len(group.members), "group"))
+        if len(part) > 1:
+            made += [self._over(metric, f"{row}-{m}", {subset: m}, 1, "subset") for subset, m in part.items()]
         return made
 
-    def _of(self, members: Sequence[str]) -> list[str]:
-        """The run's subsets of these members."""
-        return [subset for subset, member in self.expected.items() if member in members]
-
-    def _full(self) -> int:
+    def _full(self, part: Mapping[str, str]) -> int:
         """How many subsets the benchmark has, chosen or not."""
         listed = self.benchmark.resolved.get("subsets")
         in_groups = {name for g in self.benchmark.groups for name in g.members}
         grid = self.benchmark.resolved.get("grid")
         cells = math.prod(len(values) for values in grid["axes"].values()) if grid else 0
-        return max(len(listed) if isinstance(listed, list) else len(in_groups), cells, len(self.expected))
+        return max(len(listed) if isinstance(listed, list) else len(in_groups), cells, len(part))
 
-    def _over(self, row: str, subsets: Sequence[str], full: int, level: Level) -> Score:
-        found = [self.results[s] for s in subsets if s in self.results]
-        values = [r.results[self.metric] for r in found if self.metric in r.results]
-        averaged = len(values) == len(subsets)
-        counts = {s: self.results[s].n for s in subsets if s in self.results}
-        weights = weights_of(self.benchmark, {s: self.expected[s] for s in counts}, counts)
-        left_out = full - len(subsets)
+    def _over(self, metric: str, row: str, part: Mapping[str, str], full: int, level: Level) -> Score:
+        results = [self.results[s] for s in part if s in self.results]
+        values = [r.results[metric] for r in results if metric in r.results]
+        averaged = len(values) == len(part)
+        weights = weights_of(
+            self.benchmark, {r.subset: part[r.subset] for r in results}, {r.subset: r.n for r in results}
+        )
+        errors = [r.stderr if metric == self.primary else r.stderrs.get(metric) for r in results]
         return Score(
             model=self.model,
             benchmark=self.benchmark.name,
             version=self.benchmark.hash[:6],
             mode=self.benchmark.mode,
             row=row,
-            metric=self.metric,
+            metric=metric,
             value=stats.weighted_mean(values, weights) if averaged else None,
-            n=sum(r.n for r in found),
-            n_expected=sum(r.n_expected for r in found),
-            stderr=self._stderr(found, weights) if averaged and self.is_primary else None,
-            flag=self._flag(subsets, full),
+            n=sum(r.n for r in results),
+            n_expected=sum(r.n_expected for r in results),
+            stderr=stats.standard_error_of_mean(errors, weights) if averaged else None,
+            issues=self._issues(metric, list(part), full),
             level=level,
-            extra=_counts(found) | ({"left_out": float(left_out)} if left_out else {}),
+            n_samples=sum(r.n_samples for r in results),
+            counts=_total([r.counts for r in results], full - len(part)),
         )
 
-    def _stderr(self, found: Sequence[SubsetResult], weights: Sequence[float]) -> float | None:
-        return stats.standard_error_of_mean([r.stderr for r in found], weights)
+    def _issues(self, metric: str, subsets: Sequence[str], full: int) -> tuple[Issue, ...]:
+        """What must be known beside the number."""
+        results = [self.results[s] for s in subsets if s in self.results]
+        issues = [problem] if (problem := self._problem(metric, subsets)) else []
+        if len(subsets) < full:
+            issues.append(Issue("subsets_left_out", f"{len(subsets)} of {full} subsets"))
+        if truncated := sum(r.truncated for r in results):
+            issues.append(Issue("left_truncated", f"{truncated} prompts left-truncated"))
+        if unfinished := sum(r.counts.unfinished for r in results):
+            text = f"{unfinished} replies ended during reasoning (length limit)"
+            issues.append(Issue("ended_in_reasoning", text))
+        return tuple(issues)
 
-    def _flag(self, subsets: Sequence[str], full: int) -> str:
-        """What must be said beside the number; empty when there is nothing."""
-        problem = next((c for c in map(self._cause, subsets) if c), "")
-        missing = [s for s in subsets if s not in self.results or self.metric not in self.results[s].results]
-        short = [s for s in missing if s in self.results and self.metric in self.results[s].lacking]
-        if not problem and short:
-            problem = f"{_some(short)}: {self.metric} needs more answered draws of every sample"
-        if not problem and missing:
-            problem = f"no answers for {_some(missing)}"
-        truncated = sum(self.results[s].truncated for s in subsets if s in self.results)
-        notes = [problem] if problem else []
-        notes += [f"{len(subsets)} of {full} subsets"] if len(subsets) < full else []
-        notes += [f"{truncated} prompts cut on the left"] if truncated else []
-        unfinished = sum(self.results[s].unfinished for s in subsets if s in self.results)
-        notes += [f"{unfinished} replies end inside their thinking"] if unfinished else []
-        return "; ".join(notes)
-
-    def _cause(self, subset: str) -> str:
-        """Why this subset has no number, or one over too few samples."""
-        result = self.results.get(subset)
-        return self.causes.get(subset, "") or (result.problem if result else "")
+    def _problem(self, metric: str, subsets: Sequence[str]) -> Issue | None:
+        """Why there is no number, or one over too few samples: the first cause that is known."""
+        for subset in subsets:
+            if cause := self.causes.get(subset, ""):
+                return Issue("failed", cause)
+            if subset in self.results and (problem := self.results[subset].problem):
+                return problem
+        missing = [s for s in subsets if s not in self.results or metric not in self.results[s].results]
+        short = [s for s in missing if s in self.results and metric in self.results[s].lacking]
+        if short:
+            return Issue("too_few_draws", f"{_some(short)}: {metric} needs more answered draws of every sample")
+        return Issue("unanswered", f"no answers for {_some(missing)}") if missing else None
 
 
-def _counts(results: Sequence[SubsetResult]) -> dict[str, float]:
-    """Numbers of samples that need a remark; those that are 0 are left out."""
-    counts = {
-        "fragile": sum(r.fragile for r in results),
-        THINKING: sum(r.thinking for r in results),
-        UNFINISHED: sum(r.unfinished for r in results),
-    }
-    for result in results:
-        for name, count in result.failures.items():
-            counts[FAILURE + name] = counts.get(FAILURE + name, 0) + count
-    return {name: float(count) for name, count in counts.items() if count}
+def _total(counts: Sequence[Counts], left_out: int) -> Counts:
+    programs: Counter[str] = Counter()
+    for one in counts:
+        programs.update(one.programs)
+    return Counts(
+        fragile=sum(c.fragile for c in counts),
+        reasoning=sum(c.reasoning for c in counts),
+        unfinished=sum(c.unfinished for c in counts),
+        left_out=left_out,
+        programs=dict(programs),
+    )
 
 
 def _some(names: Iterable[str], limit: int = 3) -> str:

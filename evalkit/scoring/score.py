@@ -9,16 +9,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from evalkit.core import stats, template
+from evalkit.core import template
 from evalkit.core.reasoning import NONE, UNFINISHED, Reasoning, split_thinking
-from evalkit.core.records import Benchmark, NamedCall, Reply, Sample, Verdict
+from evalkit.core.records import Benchmark, Counts, Issue, NamedCall, Reply, Sample, Verdict
 from evalkit.results.index import IndexedSample
 from evalkit.sandbox import SandboxError, choose, run_programs
 from evalkit.sandbox.records import FAILURE, FAILURES
+from evalkit.scoring.errors import standard_errors
 from evalkit.scoring.extract import extract
 from evalkit.scoring.metrics import Case, Judged, Metric, Tools, make_metric
 
-SAME_EVERYWHERE = 8
+MIN_SAMPLES_FOR_CONSTANT_CHECK = 8
 """From this many samples on, equal scores for all labels of all of them are taken for a broken engine."""
 THINKING = "thinking"
 """Detail of a reasoning model's verdict: whether the reply has thinking in it."""
@@ -47,19 +48,19 @@ class Options:
         workers = self.workers or os.cpu_count() or 1
         return Tools(run_programs=lambda programs: run_programs(programs, workers, choose(self.unsafe_code)))
 
-    def obstacle(self) -> str:
-        """Why no program may be executed; empty when it may."""
+    def obstacle(self) -> Issue | None:
+        """Why no program may be executed; None when it may."""
         if not self.allow_code:
-            return NEEDS_CODE
+            return Issue("code_not_allowed", NEEDS_CODE)
         try:
             choose(self.unsafe_code)
         except SandboxError as error:
-            return f"not run: {error.message} ({error.hint})"
-        return ""
+            return Issue("no_sandbox", f"not run: {error.message} ({error.hint})")
+        return None
 
     def unconfined(self) -> bool:
         """Whether programs are executed without a sandbox, because none works here and this was accepted."""
-        return self.allow_code and not self.obstacle() and not choose(self.unsafe_code).confined
+        return self.allow_code and self.obstacle() is None and not choose(self.unsafe_code).confined
 
 
 @dataclass(frozen=True)
@@ -73,18 +74,15 @@ class SubsetResult:
     n_expected: int
     stderr: float | None
     truncated: int
-    fragile: int = 0
-    """Answers whose margin is below the engine's numeric noise."""
-    problem: str = ""
+    counts: Counts = field(default_factory=Counts)
+    problem: Issue | None = None
     """Why there is no number, or why it must not be trusted."""
-    thinking: int = 0
-    """Replies of a reasoning model with thinking in them, finished or not."""
-    unfinished: int = 0
-    """Those that end inside it."""
-    failures: Mapping[str, int] = field(default_factory=dict)
-    """How generated programs ended, by class."""
     lacking: tuple[str, ...] = ()
     """Results that were asked for and need more answered draws of some sample."""
+    stderrs: Mapping[str, float] = field(default_factory=dict)
+    """Standard errors (percent) of the results besides the primary one."""
+    n_samples: int = 0
+    """Samples with an answered draw."""
 
 
 def score_subset(
@@ -109,9 +107,10 @@ def score_subset(
             verdict, case = _read(benchmark, indexed.sample, draw, replies, reasoning)
             verdicts.append(verdict)
             cases += [case] if case else []
-    broken = _constant(verdicts) if benchmark.mode != "gen" else ""
-    problem = broken or (options.obstacle() if metric.runs_code else "")
+    broken = _constant(verdicts) if benchmark.mode != "gen" else None
+    problem = broken or (options.obstacle() if metric.runs_code else None)
     judged, results = ([], {}) if problem or not cases else judge(metric, cases, options)
+    errors = standard_errors(metric, judged, results)
     values = iter(judged)
     margins = [_margin(v) for v in verdicts if noise is not None and "nll" in v.detail]
     final = tuple(
@@ -124,14 +123,18 @@ def score_subset(
         results,
         n=sum(not v.missing for v in verdicts),
         n_expected=len(verdicts),
-        stderr=_stderr(judged),
+        stderr=errors.pop(metric.name, None),
         truncated=sum(v.truncated for v in verdicts),
-        fragile=sum(margin < (noise or 0.0) for margin in margins),
+        counts=Counts(
+            fragile=sum(margin < (noise or 0.0) for margin in margins),
+            reasoning=sum(v.detail.get(THINKING, NONE) != NONE for v in verdicts),
+            unfinished=sum(v.detail.get(THINKING) == UNFINISHED for v in verdicts),
+            programs=_failures(judged),
+        ),
         problem=problem,
-        thinking=sum(v.detail.get(THINKING, NONE) != NONE for v in verdicts),
-        unfinished=sum(v.detail.get(THINKING) == UNFINISHED for v in verdicts),
-        failures=_failures(judged),
         lacking=_lacking(metric, benchmark.gen.num_samples, results) if judged else (),
+        stderrs=errors,
+        n_samples=len({v.sample_id for v in verdicts if not v.missing}),
     )
 
 
@@ -250,12 +253,13 @@ def fill_calls(calls: Iterable[NamedCall], variables: Mapping[str, Any]) -> tupl
     return tuple(NamedCall(c.name, {k: filled(v) for k, v in c.args.items()}) for c in calls)
 
 
-def _constant(verdicts: Sequence[Verdict]) -> str:
+def _constant(verdicts: Sequence[Verdict]) -> Issue | None:
     """A sign that the engine gave no real log-probabilities: all labels of all samples score alike."""
     seen = [v.detail["nll"] for v in verdicts if not v.missing]
-    if len(seen) >= SAME_EVERYWHERE and all(len(set(scores.values())) == 1 for scores in seen):
-        return "the engine returned the same log-probability for every label of every sample: no score is given"
-    return ""
+    if len(seen) >= MIN_SAMPLES_FOR_CONSTANT_CHECK and all(len(set(scores.values())) == 1 for scores in seen):
+        text = "the engine returned the same log-probability for every label of every sample: no score is given"
+        return Issue("constant_scores", text)
+    return None
 
 
 def _failures(judged: Sequence[Judged]) -> dict[str, int]:
@@ -267,14 +271,3 @@ def _failures(judged: Sequence[Judged]) -> dict[str, int]:
 def _lacking(metric: Metric, draws: int, results: Mapping[str, float]) -> tuple[str, ...]:
     """Results that `draws` draws of every sample would have given."""
     return tuple(name for name, needed in metric.draws.items() if needed <= draws and name not in results)
-
-
-def _stderr(judged: Sequence[Judged]) -> float | None:
-    """Standard error in percent over samples; several draws of one sample are averaged first, as they hang together."""
-    values: dict[str, list[float]] = {}
-    for item in judged:
-        value = item.values.get("value")
-        if not isinstance(value, (bool, int, float)):
-            return None
-        values.setdefault(item.sample_id, []).append(100.0 * float(value))
-    return stats.standard_error([stats.mean(own) for own in values.values()])

@@ -80,8 +80,8 @@ def test_recorded_replies_with_thinking(tmp_path: Path) -> None:
     (score,) = result["scores"]
     assert (score["value"], score["n"]) == (100 * 13 / 16, 16)
     assert score["extra"] == {"thinking": 15.0, "unfinished": 3.0}
-    assert "3 replies end inside their thinking" in score["flag"]
-    assert any("replies with thinking: gsm8k 93.8% of 16" in note for note in result["notes"])
+    assert "3 replies ended during reasoning" in score["flag"]
+    assert any("replies with reasoning: gsm8k 93.8% of 16" in note for note in result["notes"])
     folder = helpers.run_folder(tmp_path / "work")
     verdicts = [json.loads(x) for x in next((folder / "scores").rglob("gsm8k.jsonl")).read_text().splitlines()]
     assert [v["detail"]["thinking"] for v in verdicts[:5]] == ["unfinished"] * 3 + ["none", "finished"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -46,6 +47,31 @@ def test_proportion_error() -> None:
     assert stats.proportion_error(0.5, 96) == pytest.approx(0.05)
     assert 0 < stats.proportion_error(0.0, 100) < 0.02
     assert stats.proportion_error(0.2, 10**6) == pytest.approx(math.sqrt(0.16 / 10**6), rel=1e-4)
+
+
+def test_permutation_of_one_stratum_is_the_sign_test() -> None:
+    for down, up in ((1, 9), (5, 5), (0, 6), (3, 12)):
+        differences = [-1.0] * down + [1.0] * up + [0.0] * 20
+        assert stats.paired_permutation_p([differences], [1.0]) == pytest.approx(
+            stats.mcnemar_exact(down, up), rel=0.1, abs=1e-3
+        )
+    assert stats.paired_permutation_p([[0.0] * 9, [0.0]], [1.0, 2.0]) == 1.0
+
+
+def test_permutation_of_strata_by_all_sign_flips() -> None:
+    strata, weights = [[1.0, -1.0, 1.0, 0.0], [1.0, 1.0], [0.5, -0.25, 0.0]], [1.0, 2.0, 1.0]
+
+    def statistic(parts: list[list[float]]) -> float:
+        return sum(w * sum(part) / len(part) for w, part in zip(weights, parts, strict=True))
+
+    flat = [(s, i) for s, part in enumerate(strata) for i, d in enumerate(part) if d]
+    observed, extreme = abs(statistic(strata)), 0
+    for signs in itertools.product((1.0, -1.0), repeat=len(flat)):
+        flipped = [list(part) for part in strata]
+        for sign, (s, i) in zip(signs, flat, strict=True):
+            flipped[s][i] *= sign
+        extreme += abs(statistic(flipped)) >= observed - 1e-12
+    assert stats.paired_permutation_p(strata, weights) == pytest.approx(extreme / 2 ** len(flat), rel=0.03)
 
 
 def test_normal_p() -> None:

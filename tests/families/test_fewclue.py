@@ -185,5 +185,5 @@ def test_json_files_of_lines(tmp_path: Path) -> None:
     file.write_text('{"a": 1}\n{"a": 2}\n')
     assert read_file(file) == [{"a": 1}, {"a": 2}]
     file.write_text('{"a": 1}\n{"a": \n')
-    with pytest.raises(DataError, match="cannot read"):
+    with pytest.raises(DataError, match=":2: broken JSON"):
         read_file(file)

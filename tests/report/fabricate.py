@@ -16,6 +16,7 @@ from evalkit.plan.manifest import to_manifest
 from evalkit.plan.plan import Pair, PairFacts, RunPlan
 from evalkit.plan.task import Cut
 from evalkit.report.reference import read_table
+from evalkit.results.scored import encode_score
 from evalkit.results.store import COMPLETE, INCOMPLETE, RunStore, create_run
 from tests import helpers
 
@@ -61,7 +62,7 @@ def run(
     for (model, name, subset), judged in (verdicts or {}).items():
         store.write_verdicts(model, name, subset, judged)
     complete = not any(s.value is None or s.n < s.n_expected for s in scores)
-    store.write_scores({"scores": scores, "limited": cut.is_cut, "complete": complete})
+    store.write_scores({"scores": [encode_score(s) for s in scores], "limited": cut.is_cut, "complete": complete})
     store.set_status(COMPLETE if complete else INCOMPLETE)
     return store
 

@@ -85,12 +85,24 @@ def test_the_interval_of_an_average_is_of_the_average(tmp_path: Path) -> None:
     a = two_subsets(tmp_path, [1.0] * 100, [1.0] * 10)
     b = two_subsets(tmp_path, [1.0] * 95 + [0.0] * 5, [1.0] * 5 + [0.0] * 5)
     (found,) = compared(a, b).differences
-    assert found.diff == pytest.approx(-27.5) and (found.worse, found.p) == (10, 2 / 2**10)
+    assert found.diff == pytest.approx(-27.5) and (found.worse, found.test) == (10, "permutation")
+    assert found.p == pytest.approx(2 / 2**10, rel=0.5)  # all ten flips one way, or all the other
     errors = [stats.standard_error([0.0] * 95 + [-100.0] * 5), stats.standard_error([0.0] * 5 + [-100.0] * 5)]
     error = ((errors[0] or 0) ** 2 + (errors[1] or 0) ** 2) ** 0.5 / 2
     assert found.interval == pytest.approx((-27.5 - 1.959964 * error, -27.5 + 1.959964 * error))
     same = compared(a, a).differences[0]
     assert same.diff == 0 and same.p == 1 and same.interval is not None and same.interval[0] < 0 < same.interval[1]
+
+
+def test_the_test_of_an_average_is_of_the_average(tmp_path: Path) -> None:
+    """B loses 60 of 1,000 in one subset and wins 8 of 20 in the other: the average rises, the pooled samples fall."""
+    a = two_subsets(tmp_path, [1.0] * 1000, [1.0] * 5 + [0.0] * 15)
+    b = two_subsets(tmp_path, [1.0] * 940 + [0.0] * 60, [1.0] * 13 + [0.0] * 7)
+    (found,) = compared(a, b).differences
+    assert found.diff == pytest.approx(17.0) and (found.worse, found.better) == (60, 8)
+    assert found.p == pytest.approx(2 / 2**8, rel=0.2)  # the small subset decides: all eight flips one way
+    pooled = stats.mcnemar_exact(60, 8)
+    assert pooled < 1e-9 < 0.005 < (found.p or 0)
 
 
 def test_only_pairs_count(tmp_path: Path) -> None:

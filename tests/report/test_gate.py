@@ -13,7 +13,7 @@ import pytest
 import evalkit
 from evalkit.configs.catalog import ConfigCatalog, open_catalog
 from evalkit.core.errors import ConfigError
-from evalkit.core.records import Score
+from evalkit.core.records import Counts, Issue, Score
 from evalkit.report.gate import Band, Check, as_junit, check_run, choose_rows, columns_for
 from evalkit.report.reference import Entry, Reference, as_csv, find_reference, read_table, same_row, updated
 from tests import helpers
@@ -99,6 +99,19 @@ def test_bands() -> None:
     assert only(entry("250"), score("a", float("nan"))).verdict == "off"
 
 
+def test_draws_of_a_sample_do_not_narrow_the_band() -> None:
+    """8 draws of 200 samples at a share of 0.2: 2 x sqrt(0.2 x 0.8 / 200) = 5.66 points, not 2.00."""
+    drawn = score("a", 20.0, n=1600, n_expected=1600, n_samples=200)
+    width = only(entry("20.0"), drawn, band=Band(z=2.0)).band
+    assert width == pytest.approx(5.66, rel=0.02)
+    partly = score("a", 20.0, n=800, n_expected=1600, n_samples=100)
+    assert only(entry("20.0"), partly, band=Band(z=2.0)).band == width
+
+
+SUBSETS = (Issue("subsets_left_out", "2 of 57 subsets"),)
+TRUNCATED = (Issue("left_truncated", "3 prompts left-truncated"),)
+
+
 @pytest.mark.parametrize(
     ("own", "more", "limited", "verdict", "why"),
     [
@@ -107,10 +120,10 @@ def test_bands() -> None:
         ({"n": 1319}, {}, "", "partial", "over 100 samples, the table's over 1319"),
         ({}, {}, "limited run", "partial", "limited run"),
         ({"n": 100}, {}, "limited run", "pass", ""),
-        ({}, {"flag": "2 of 57 subsets", "extra": {"left_out": 55.0}}, "", "partial", "2 of 57 subsets"),
-        ({"n": 100}, {"flag": "2 of 57 subsets", "extra": {"left_out": 55.0}}, "", "pass", "2 of 57 subsets"),
-        ({}, {"flag": "3 prompts cut on the left"}, "", "pass", "3 prompts cut on the left"),
-        ({}, {"value": None, "flag": "the worker died"}, "", "failed", "the worker died"),
+        ({}, {"issues": SUBSETS, "counts": Counts(left_out=55)}, "", "partial", "2 of 57 subsets"),
+        ({"n": 100}, {"issues": SUBSETS, "counts": Counts(left_out=55)}, "", "pass", "2 of 57 subsets"),
+        ({}, {"issues": TRUNCATED}, "", "pass", "3 prompts left-truncated"),
+        ({}, {"value": None, "issues": (Issue("failed", "the worker died"),)}, "", "failed", "the worker died"),
         ({"version": "abc123"}, {}, "", "pass", ""),
         ({"version": "000000"}, {}, "", "changed", "version abc123, the table's 000000"),
     ],

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from evalkit.core.records import Score
+from evalkit.core.records import Counts, Score
 from evalkit.report import heatmap
 from evalkit.report.heatmap import Grid, draw, figure_of, grids_of, length_label
 from tests import helpers
@@ -42,7 +42,7 @@ def cell(member: str, value: float | None, model: str = "m", **more: object) -> 
 
 def test_grids_of_scores() -> None:
     benchmark = fabricate.benchmark("needle_single_en_4k")
-    head = fabricate.score(benchmark, None, metric="score", extra={"left_out": 0.0})
+    head = fabricate.score(benchmark, None, metric="score", counts=Counts())
     cells = [cell("L1000D0", 100.0), cell("L1000D5", 50.0, n=90), cell("L2000D0", None, n=0)]
     other = [cell("L1000D0", 1.0, model="x"), fabricate.score(benchmark, 1.0, "x", metric="score")]
     found = grids_of([head, *cells, *other], {benchmark.name: benchmark})

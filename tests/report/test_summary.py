@@ -12,7 +12,7 @@ import pytest
 
 from evalkit.configs.catalog import ConfigCatalog, open_catalog
 from evalkit.core.errors import ConfigError
-from evalkit.core.records import Score
+from evalkit.core.records import Issue, Score
 from evalkit.report.summary import column_of, load_summarizer, reference_columns
 from evalkit.report.table import Table, make_table, pick_rows
 from evalkit.report.tables import as_csv, as_markdown, as_text
@@ -124,7 +124,9 @@ def test_missing_rows_are_dashes() -> None:
 
 
 def test_failed_score_has_no_difference() -> None:
-    table, heads, cells = picked([score("gsm8k", None, flag="the worker died"), score("mmlu", 65.0)])
+    table, heads, cells = picked(
+        [score("gsm8k", None, issues=(Issue("failed", "the worker died"),)), score("mmlu", 65.0)]
+    )
     assert beside("gsm8k", table, heads, cells)["diff"] == "-"
     assert "failed" in as_text(table, 2, cells, heads)
 

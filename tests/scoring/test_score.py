@@ -9,7 +9,7 @@ import pytest
 
 from evalkit.api import load_benchmark
 from evalkit.core import stats
-from evalkit.core.records import ModelSpec, Reply, Score
+from evalkit.core.records import Issue, ModelSpec, Reply, Score
 from evalkit.plan.task import Task, requests_of
 from evalkit.report.notes import fragile_notes
 from evalkit.report.table import cell, foot, make_table, pick_rows, without_subsets
@@ -65,7 +65,7 @@ def test_engine_without_log_probabilities_gives_no_chance_score(task: Task) -> N
 
 def test_constant_log_probabilities_are_refused(task: Task) -> None:
     result = scored(task, replies(task, "anatomy", lambda s, label: 1.25))
-    assert not result.results and "same log-probability" in result.problem
+    assert not result.results and result.problem and "same log-probability" in result.problem.text
     rows = scores_of("m", task.benchmark, {"anatomy": result}, ["anatomy"], {})
     assert rows[0].value is None and "same log-probability" in rows[0].flag and cell(rows[0]) == "failed"
 
@@ -80,7 +80,7 @@ def test_answers_below_the_numeric_noise_are_counted(task: Task, noise: float | 
         for r in requests_of(task, s, MODEL, "f")
     }
     judged = scored(task, found, noise=noise)
-    assert judged.fragile == (3 if noise else 0)
+    assert judged.counts.fragile == (3 if noise else 0)
     margins = [v.detail.get("margin") for v in judged.verdicts]
     assert margins == ([0.4] * 3 + [0.6] * 5 if noise else [None] * 8)
     rows = scores_of("m", task.benchmark, {"anatomy": judged}, ["anatomy"], {})
@@ -120,7 +120,7 @@ def score(row: str, model: str, value: float | None, **more: Any) -> Score:
 
 def test_table_cells_and_foot() -> None:
     scores = [
-        score("a", "x", 12.345), score("a", "y", None, flag="died"), score("b", "x", 1.0, n=3),
+        score("a", "x", 12.345), score("a", "y", None, issues=(Issue("failed", "died"),)), score("b", "x", 1.0, n=3),
         score("b-1", "x", 2.0, level="subset"),
     ]  # fmt: skip
     table = make_table(scores, ["x", "y"], ["note"])
@@ -128,7 +128,9 @@ def test_table_cells_and_foot() -> None:
     assert texts == [["12.35", "failed"], ["1.00 (3/5)", "-"], ["2.00", "-"]]
     assert foot(table) == ["* y a: died", "* x b: 3 of 5 samples answered", "note"]
     assert [x.dataset for x in without_subsets(table).lines] == ["a", "b"]
-    gap = make_table([score("c", "x", None, flag="died"), score("c-1", "x", 2.0, level="subset")], ["x"])
+    gap = make_table(
+        [score("c", "x", None, issues=(Issue("failed", "died"),)), score("c-1", "x", 2.0, level="subset")], ["x"]
+    )
     assert [x.dataset for x in without_subsets(gap).lines] == ["c", "c-1"], "a subset's number is not hidden by a gap"
     picked = pick_rows(table, ["b", "nowhere", "a"])
     assert [x.dataset for x in picked.lines] == ["b", "nowhere", "a"] and picked.lines[1].scores == (None, None)
