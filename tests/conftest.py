@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+# Configs speak of steps and metrics by name: the rooms that hold them register the names.
+import evalkit.scoring.extract
+import evalkit.scoring.metrics  # noqa: F401
+
 # Tiny models compute faster on one thread, and two processes with a thread a core each slow one another down.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
