@@ -6,9 +6,8 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from evalkit.core.errors import StoreError
 from evalkit.core.records import Job
@@ -27,15 +26,15 @@ class Standing:
     samples: int
     done: int
     running: int
-    """Samples of jobs that are begun and not ended."""
+    """Samples without a reply, of jobs that workers have begun."""
 
 
 class ProgressLog:
-    """Hears of the progress of jobs, and writes it down once a second."""
+    """Follows the progress of jobs, and writes it to the run's folder once a second."""
 
-    def __init__(self, store: RunStore, all_jobs: Sequence[Job], open_jobs: Sequence[Job], then: Progress) -> None:
-        """`all_jobs` less `open_jobs` were done before; `then` is told of the same progress."""
-        self._store, self._then = store, then
+    def __init__(self, store: RunStore, all_jobs: Sequence[Job], open_jobs: Sequence[Job], forward: Progress) -> None:
+        """`all_jobs` less `open_jobs` were done before; `forward` is called with the same progress."""
+        self._store, self._forward = store, forward
         self._total: dict[tuple[str, str], int] = {}
         self._before: dict[tuple[str, str], int] = {}
         for job in all_jobs:
@@ -50,12 +49,12 @@ class ProgressLog:
     def __call__(self, job: Job, share: float) -> None:
         """See `Progress`."""
         self._shares[job.id] = (job, share)
-        self._then(job, share)
+        self._forward(job, share)
         if time.monotonic() - self._written > WRITE_SECONDS:
             self.write()
 
     def write(self) -> None:
-        """Replace the file. A full disk is told of by the replies, not by this."""
+        """Replace the file. A full disk is reported when replies cannot be written, not here."""
         self._written = time.monotonic()
         done = sum(job.cost * share for job, share in self._shares.values())
         elapsed = time.time() - self._started
@@ -84,8 +83,3 @@ class ProgressLog:
     def _add(counts: dict[tuple[str, str], int], job: Job, count: int) -> None:
         where = (job.model, job.benchmark)
         counts[where] = counts.get(where, 0) + count
-
-
-def read_standings(content: Mapping[str, Any]) -> list[Standing]:
-    """The standings that a progress file holds."""
-    return [Standing(**entry) for entry in content.get("standings", ())]
