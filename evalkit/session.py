@@ -11,11 +11,13 @@ from evalkit.configs.catalog import ConfigCatalog, open_catalog
 from evalkit.core.digest import plain
 from evalkit.core.errors import EvalkitError, ModelError, RunFailed
 from evalkit.core.records import Benchmark, Job, Score
+from evalkit.engines.catalog import entry_of
 from evalkit.execution.local import LocalRunner
 from evalkit.execution.pending import index_subset, open_jobs, write_samples
-from evalkit.execution.progress import ProgressLog
+from evalkit.execution.progress import ProgressLog, read_standings
 from evalkit.execution.recorded import RecordedRunner
 from evalkit.execution.runner import JobFailure, Outcome, Progress, Runner
+from evalkit.plan.extend import extended, with_earlier_subsets
 from evalkit.plan.jobs import make_jobs
 from evalkit.plan.manifest import from_manifest, to_manifest
 from evalkit.plan.options import RunOptions
@@ -108,7 +110,9 @@ class Inferred:
 def run(options: RunOptions, settings: RunSettings, listener: Listener | None = None) -> Finished | Inferred:
     """Plan, ask and score; EvalkitError when the run is refused or its results cannot be written."""
     listener = listener or Listener()
-    planned = make_plan(options)
+    if settings.reuse is not None:  # the newest run may be another one when the plan is made
+        settings = replace(settings, reuse=str(open_run(settings.reuse, settings.work_dir).folder))
+    planned = plan_of(options, settings)
     listener.planned(planned)
     store, continued = choose_store(
         planned, settings.work_dir, settings.command, new=settings.new, reuse=settings.reuse
@@ -120,6 +124,14 @@ def run(options: RunOptions, settings: RunSettings, listener: Listener | None = 
         if settings.mode == "infer":
             return Inferred(store, outcome.failures, planned.broken)
         return score_run(store, settings.scoring, planned, outcome.failures, settings.report)
+
+
+def plan_of(options: RunOptions, settings: RunSettings) -> Planned:
+    """The checked plan of a command; one that reuses a run extends the run's plan."""
+    if settings.reuse is None:
+        return make_plan(options)
+    earlier = from_manifest(open_run(settings.reuse, settings.work_dir).manifest())
+    return extended(make_plan(options, lambda selection: with_earlier_subsets(selection, earlier)), earlier)
 
 
 def choose_store(
@@ -158,16 +170,28 @@ def infer(planned: Planned, store: RunStore, runner: Runner, watch: Watch) -> Ou
     if not jobs:
         return Outcome()
     runner = RecordedRunner(planned.recorded, runner)
-    log = ProgressLog(store, every, jobs, watch("inference", jobs))
+    kept = [s for s in read_standings(store.progress()) if Pair(s.model, s.benchmark) in planned.kept]
+    log = ProgressLog(store, every, jobs, watch("inference", jobs), kept)
     log.write()
     try:
         outcome = runner.run(store, planned.plan, jobs, log)
     finally:
         log.write()
-    facts = {**store.manifest().get("engines", {}), **plain(outcome.facts)}
-    failures = [{**plain(f.job), "cause": f.cause, "hint": f.hint, "log": f.log} for f in outcome.failures]
+    before = store.manifest()
+    facts = _merged_facts(planned.plan, before.get("engines", {}), plain(outcome.facts))
+    failures = [f for f in before.get("failures", ()) if Pair(f["model"], f["benchmark"]) in planned.kept]
+    failures += [{**plain(f.job), "cause": f.cause, "hint": f.hint, "log": f.log} for f in outcome.failures]
     store.set_status(INCOMPLETE, engines=facts, failures=failures)
     return outcome
+
+
+def _merged_facts(plan: RunPlan, before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """What the engines of a run report; recorded outputs have facts of every benchmark."""
+    merged = {**before, **now}
+    for model in now:
+        if entry_of(plan.models[model]).recorded:
+            merged[model] = {**before.get(model, {}), **now[model]}
+    return merged
 
 
 def score_run(
@@ -272,7 +296,7 @@ def _causes(plan: RunPlan, planned: Planned | None, failures: Sequence[JobFailur
         causes.setdefault((job.model, job.benchmark), {})[job.subset] = failure.cause
     for model, error in (planned.broken if planned else {}).items():
         for pair in plan.pairs:
-            if pair.model == model:
+            if pair.model == model and planned and pair not in planned.kept:
                 causes[(model, pair.benchmark)] = dict.fromkeys(
                     subsets_of(plan.benchmarks[pair.benchmark]), error.message
                 )

@@ -6,8 +6,9 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from evalkit.core.errors import StoreError
 from evalkit.core.records import Job
@@ -32,9 +33,19 @@ class Standing:
 class ProgressLog:
     """Follows the progress of jobs, and writes it to the run's folder once a second."""
 
-    def __init__(self, store: RunStore, all_jobs: Sequence[Job], open_jobs: Sequence[Job], forward: Progress) -> None:
-        """`all_jobs` less `open_jobs` were done before; `forward` is called with the same progress."""
-        self._store, self._forward = store, forward
+    def __init__(
+        self,
+        store: RunStore,
+        all_jobs: Sequence[Job],
+        open_jobs: Sequence[Job],
+        forward: Progress,
+        kept: Sequence[Standing] = (),
+    ) -> None:
+        """`all_jobs` less `open_jobs` were done before; `forward` is called with the same progress.
+
+        `kept`: what is in the run already and not among the jobs.
+        """
+        self._store, self._forward, self._kept = store, forward, kept
         self._total: dict[tuple[str, str], int] = {}
         self._before: dict[tuple[str, str], int] = {}
         for job in all_jobs:
@@ -77,9 +88,15 @@ class ProgressLog:
             self._add(done, job, round(count * share))
             if 0 < share < 1:
                 self._add(running, job, count - round(count * share))
-        return [Standing(m, b, n, min(n, done.get((m, b), 0)), running[m, b]) for (m, b), n in self._total.items()]
+        standings = [Standing(m, b, n, min(n, done.get((m, b), 0)), running[m, b]) for (m, b), n in self._total.items()]
+        return [*self._kept, *standings]
 
     @staticmethod
     def _add(counts: dict[tuple[str, str], int], job: Job, count: int) -> None:
         where = (job.model, job.benchmark)
         counts[where] = counts.get(where, 0) + count
+
+
+def read_standings(content: Mapping[str, Any]) -> list[Standing]:
+    """The standings that a progress file holds; those of workers that are gone run no more."""
+    return [replace(Standing(**entry), running=0) for entry in content.get("standings", ())]
