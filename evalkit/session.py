@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any, Literal
 
 from evalkit.configs.catalog import ConfigCatalog, open_catalog
 from evalkit.core.digest import plain
-from evalkit.core.errors import EvalkitError, ModelError, RunFailed
+from evalkit.core.errors import EvalkitError, ModelError, RunFailed, StoreError
 from evalkit.core.records import Benchmark, Job, Score
 from evalkit.engines.catalog import entry_of
 from evalkit.execution.local import LocalRunner
@@ -30,7 +31,7 @@ from evalkit.report.table import Table, make_table, pick_rows, without_subsets
 from evalkit.report.tables import as_csv, as_markdown, as_text
 from evalkit.results.environment import environment
 from evalkit.results.index import IndexedSample, keys_by_sample, read_samples, request_version
-from evalkit.results.store import COMPLETE, INCOMPLETE, RunStore, create_run, find_unfinished, open_run
+from evalkit.results.store import COMPLETE, INCOMPLETE, RunStore, create_run, disk_errors, find_unfinished, open_run
 from evalkit.scoring import aggregate
 from evalkit.scoring.metrics import make_metric
 from evalkit.scoring.score import NEEDS_CODE, Options, SubsetResult, score_subset
@@ -96,6 +97,11 @@ class Finished:
         """Whether every number is there, over all samples."""
         return not self.failures and not any(s.value is None or s.n < s.n_expected for s in self.scores)
 
+    @property
+    def error(self) -> EvalkitError | None:
+        """What a run with gaps ends in; None when it is complete."""
+        return refuse_incomplete(self)
+
 
 @dataclass(frozen=True)
 class Inferred:
@@ -105,6 +111,14 @@ class Inferred:
     failures: tuple[JobFailure, ...]
     broken: Mapping[str, ModelError] = field(default_factory=dict)
     """Models that could not be used, and why."""
+
+    @property
+    def error(self) -> EvalkitError | None:
+        """What a run that did not ask for everything ends in; None when it did."""
+        causes = [f"{model}: {error.message}" for model, error in self.broken.items()]
+        causes += [f"{f.job.model} {f.job.benchmark} {f.job.subset}: {f.cause}" for f in self.failures]
+        what = f"not everything was answered: {'; '.join(dict.fromkeys(causes))}"
+        return RunFailed(what, "fix the cause above and run the same command: it continues") if causes else None
 
 
 def run(options: RunOptions, settings: RunSettings, listener: Listener | None = None) -> Finished | Inferred:
@@ -242,14 +256,31 @@ def score_pair(
             known.setdefault(subset, "no answers in the store")
         return aggregate.scores_of(pair.model, benchmark, {}, names, known)
     results: dict[str, SubsetResult] = {}
+    scored: list[str] = []
     asked = with_draws(benchmark, plan.facts_of(pair).draws)
     reasoning = plan.models[pair.model].reasoning
     for subset, samples in stored_subsets(store, plan, pair):
-        replies = store.replies(pair.model, pair.benchmark, subset)
-        result = score_subset(asked, subset, samples, replies, options, reasoning, noise)
+        scored.append(subset)
+        try:
+            replies = store.replies(pair.model, pair.benchmark, subset)
+            result = score_subset(asked, subset, samples, replies, options, reasoning, noise)
+        except StoreError:
+            raise
+        except Exception as error:  # told in the table: the fault of one subset does not cost the others
+            known[subset] = scoring_fault(store, pair, subset, error)
+            continue
         store.write_verdicts(pair.model, pair.benchmark, subset, result.verdicts)
         results[subset] = replace(result, verdicts=())
-    return aggregate.scores_of(pair.model, benchmark, results, list(results), known)
+    return aggregate.scores_of(pair.model, benchmark, results, scored, known)
+
+
+def scoring_fault(store: RunStore, pair: Pair, subset: str, error: Exception) -> str:
+    """Why a subset could not be scored; the traceback goes to the run's log of scoring."""
+    path = store.log_path("scoring")
+    with disk_errors(path), path.open("a", encoding="utf-8", errors="backslashreplace") as log:
+        log.write(f"{pair.model} {pair.benchmark} {subset}\n{''.join(traceback.format_exception(error))}\n")
+    what = error.message if isinstance(error, EvalkitError) else f"{type(error).__name__}: {error}"
+    return f"{subset} cannot be scored: {what} (see {path.name} in the run's logs)"
 
 
 def with_draws(benchmark: Benchmark, draws: int) -> Benchmark:
@@ -330,14 +361,18 @@ def write_heat_maps(finished: Finished, plan: RunPlan) -> None:
             finished.store.write_picture("heatmap", grid.model, grid.row, kind, content)
 
 
-def to_json(finished: Finished) -> dict[str, Any]:
-    """The run for machines."""
+def to_json(ended: Finished | Inferred) -> dict[str, Any]:
+    """The run for machines; `error`, `hint` and `exit_code` are there when it is not complete."""
+    scores, notes = (ended.scores, ended.table.notes) if isinstance(ended, Finished) else ((), ())
+    error = ended.error
+    refused = {"error": error.message, "hint": error.hint, "exit_code": error.exit_code} if error else {}
     return {
-        "run": str(finished.store.folder),
-        "complete": finished.complete,
-        "scores": plain(list(finished.scores)),
-        "failures": [{**plain(f.job), "cause": f.cause, "hint": f.hint, "log": f.log} for f in finished.failures],
-        "notes": list(finished.table.notes),
+        "run": str(ended.store.folder),
+        "complete": error is None,
+        "scores": plain(list(scores)),
+        "failures": [{**plain(f.job), "cause": f.cause, "hint": f.hint, "log": f.log} for f in ended.failures],
+        "notes": list(notes),
+        **refused,
     }
 
 
@@ -353,4 +388,4 @@ def refuse_incomplete(finished: Finished) -> EvalkitError | None:
     if needs_code(finished):
         return RunFailed("generated programs were not run", "give --allow-code to score the code benchmarks")
     gaps = sorted({f"{s.model} {s.benchmark}" for s in finished.scores if s.value is None or s.n < s.n_expected})
-    return RunFailed(f"incomplete: {', '.join(gaps)}", "mend the cause above and run the same command: it continues")
+    return RunFailed(f"incomplete: {', '.join(gaps)}", "fix the cause above and run the same command: it continues")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -236,4 +237,4 @@ def _recorded_outputs(plan: RunPlan, pair: Pair, task: Task) -> Outputs | None:
 
 
 def _absolute(path: str | None) -> str | None:
-    return path if path is None or path == "samples" else str(Path(path).expanduser().resolve())
+    return path if path is None or path == "samples" else os.path.realpath(os.path.expanduser(path))

@@ -12,12 +12,14 @@ from typing import Any
 
 import pytest
 
+from evalkit import session
 from evalkit.core.errors import StoreError
 from evalkit.core.records import Job, Reply, Request
 from evalkit.engines.fake import FakeEngine
 from evalkit.execution import events, slurm
 from evalkit.execution.debug import DebugRunner
 from evalkit.execution.in_process import InProcessLauncher
+from evalkit.execution.pending import write_samples
 from evalkit.execution.pool import Pool
 from evalkit.execution.runner import Limits, Outcome
 from evalkit.execution.worker import Worker
@@ -26,6 +28,7 @@ from evalkit.plan.manifest import to_manifest
 from evalkit.plan.options import RunOptions
 from evalkit.plan.plan import Planned, make_plan
 from evalkit.results.store import RunStore, create_run
+from evalkit.scoring.score import Options
 from tests import helpers
 
 
@@ -247,3 +250,23 @@ class DyingLauncher(InProcessLauncher):
             for worker in workers:
                 worker.close()
         return workers
+
+
+def test_what_scoring_stumbles_over_marks_its_subset_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    planned, store = planned_run(tmp_path, {"m": {}}, f"{helpers.MMLU}", "gsm8k_gen_17d0dc")
+    DebugRunner().run(store, planned.plan, make_jobs(planned), lambda job, share: None)
+    write_samples(planned.plan, planned.runnable, store, set())
+    score_subset = session.score_subset
+
+    def stumbling(benchmark: Any, subset: str, *more: Any) -> Any:
+        if subset == "astronomy":
+            raise TypeError("float() argument must be a string or a real number, not 'dict'")
+        return score_subset(benchmark, subset, *more)
+
+    monkeypatch.setattr(session, "score_subset", stumbling)
+    finished = session.score_run(store, Options(), planned)
+    by_row = {score.row: score for score in finished.scores}
+    assert by_row["mmlu"].value is None and by_row["mmlu-astronomy"].value is None and not finished.complete
+    assert "astronomy cannot be scored: TypeError: float()" in by_row["mmlu-astronomy"].flag
+    assert by_row["mmlu-anatomy"].value is not None and by_row["gsm8k"].n == 16
+    assert "Traceback" in (store.folder / "logs" / "scoring.log").read_text() and "cannot be scored" in finished.text
