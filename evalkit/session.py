@@ -279,8 +279,9 @@ def scoring_fault(store: RunStore, pair: Pair, subset: str, error: Exception) ->
     path = store.log_path("scoring")
     with disk_errors(path), path.open("a", encoding="utf-8", errors="backslashreplace") as log:
         log.write(f"{pair.model} {pair.benchmark} {subset}\n{''.join(traceback.format_exception(error))}\n")
-    what = error.message if isinstance(error, EvalkitError) else f"{type(error).__name__}: {error}"
-    return f"{subset} cannot be scored: {what} (see {path.name} in the run's logs)"
+    if isinstance(error, EvalkitError):
+        return f"{subset} cannot be scored: {error.message}" + (f" ({error.hint})" if error.hint else "")
+    return f"{subset} cannot be scored: {type(error).__name__}: {error} (see {path.name} in the run's logs)"
 
 
 def with_draws(benchmark: Benchmark, draws: int) -> Benchmark:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import IO
 
 from evalkit.core.records import Job, ModelSpec
@@ -17,7 +18,7 @@ from evalkit.execution.dispatch import Dispatch
 from evalkit.execution.events import Event, EventReader
 from evalkit.execution.pool import InteractiveHandle, Launcher, Pool, WorkerEnd
 from evalkit.execution.runner import Limits, Outcome, Progress
-from evalkit.execution.worker import job_line
+from evalkit.execution.worker import die_with, job_line
 from evalkit.plan.plan import RunPlan
 from evalkit.results.store import RunStore
 
@@ -57,6 +58,7 @@ class LocalWorker(InteractiveHandle):
                 pass_fds=(write_end,),
                 env=worker_environment(devices, workers),
                 start_new_session=True,
+                preexec_fn=partial(die_with, os.getpid()),
             )
         os.close(write_end)
         self.pipe = EventReader(read_end)

@@ -34,6 +34,7 @@ from evalkit.results.store import RunStore
 PROGRESS_SECONDS = 0.25
 HEARTBEAT_SECONDS = 1.0
 PR_SET_PDEATHSIG = 1
+LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 class Worker:
@@ -195,10 +196,11 @@ def start_heartbeat(send: Callable[[Event], None], seconds: float = HEARTBEAT_SE
 def die_with(parent: int) -> None:
     """Ask the kernel to end this process with its parent, so that a killed run leaves no orphan.
 
-    Linux only; elsewhere the end of standard input ends the worker after its job.
+    Linux only; elsewhere the end of standard input ends the worker after its job. The runner calls it between fork and
+    exec, which it survives: a parent may die, or the worker be stopped, before the first line of this module is run.
     """
     if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:  # it died before the call above
             os._exit(1)
 
