@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,13 +10,15 @@ from typing import Any, Literal
 
 from evalkit.configs.catalog import ConfigCatalog, open_catalog
 from evalkit.core.digest import plain
-from evalkit.core.errors import EvalkitError, ModelError, RunFailed
+from evalkit.core.errors import EvalkitError, ModelError, RunFailed, StoreError
 from evalkit.core.records import Benchmark, Job, Score
+from evalkit.engines.catalog import entry_of
 from evalkit.execution.local import LocalRunner
 from evalkit.execution.pending import index_subset, open_jobs, write_samples
-from evalkit.execution.progress import ProgressLog
+from evalkit.execution.progress import ProgressLog, read_standings
 from evalkit.execution.recorded import RecordedRunner
 from evalkit.execution.runner import JobFailure, Outcome, Progress, Runner
+from evalkit.plan.extend import extended, with_earlier_subsets
 from evalkit.plan.jobs import make_jobs
 from evalkit.plan.manifest import from_manifest, to_manifest
 from evalkit.plan.options import RunOptions
@@ -29,7 +32,7 @@ from evalkit.report.tables import as_csv, as_markdown, as_text
 from evalkit.results.environment import environment
 from evalkit.results.index import IndexedSample, keys_by_sample, read_samples, request_version
 from evalkit.results.scored import encode_score
-from evalkit.results.store import COMPLETE, INCOMPLETE, RunStore, create_run, find_unfinished, open_run
+from evalkit.results.store import COMPLETE, INCOMPLETE, RunStore, create_run, disk_errors, find_unfinished, open_run
 from evalkit.scoring import aggregate
 from evalkit.scoring.metrics import make_metric
 from evalkit.scoring.score import Options, SubsetResult, score_subset
@@ -95,6 +98,11 @@ class Finished:
         """Whether every number is there, over all samples."""
         return not self.failures and not any(s.value is None or s.n < s.n_expected for s in self.scores)
 
+    @property
+    def error(self) -> EvalkitError | None:
+        """What a run with gaps ends in; None when it is complete."""
+        return refuse_incomplete(self)
+
 
 @dataclass(frozen=True)
 class Inferred:
@@ -105,11 +113,21 @@ class Inferred:
     broken: Mapping[str, ModelError] = field(default_factory=dict)
     """Models that could not be used, and why."""
 
+    @property
+    def error(self) -> EvalkitError | None:
+        """What a run that did not ask for everything ends in; None when it did."""
+        causes = [f"{model}: {error.message}" for model, error in self.broken.items()]
+        causes += [f"{f.job.model} {f.job.benchmark} {f.job.subset}: {f.cause}" for f in self.failures]
+        what = f"not everything was answered: {'; '.join(dict.fromkeys(causes))}"
+        return RunFailed(what, "fix the cause above and run the same command: it continues") if causes else None
+
 
 def run(options: RunOptions, settings: RunSettings, listener: Listener | None = None) -> Finished | Inferred:
     """Plan, ask and score; EvalkitError when the run is refused or its results cannot be written."""
     listener = listener or Listener()
-    planned = make_plan(options)
+    if settings.reuse is not None:  # the newest run may be another one when the plan is made
+        settings = replace(settings, reuse=str(open_run(settings.reuse, settings.work_dir).folder))
+    planned = plan_of(options, settings)
     listener.planned(planned)
     store, continued = choose_store(
         planned, settings.work_dir, settings.command, new=settings.new, reuse=settings.reuse
@@ -121,6 +139,14 @@ def run(options: RunOptions, settings: RunSettings, listener: Listener | None = 
         if settings.mode == "infer":
             return Inferred(store, outcome.failures, planned.broken)
         return score_run(store, settings.scoring, planned, outcome.failures, settings.report)
+
+
+def plan_of(options: RunOptions, settings: RunSettings) -> Planned:
+    """The checked plan of a command; one that reuses a run extends the run's plan."""
+    if settings.reuse is None:
+        return make_plan(options)
+    earlier = from_manifest(open_run(settings.reuse, settings.work_dir).manifest())
+    return extended(make_plan(options, lambda selection: with_earlier_subsets(selection, earlier)), earlier)
 
 
 def choose_store(
@@ -159,16 +185,28 @@ def infer(planned: Planned, store: RunStore, runner: Runner, watch: Watch) -> Ou
     if not jobs:
         return Outcome()
     runner = RecordedRunner(planned.recorded, runner)
-    log = ProgressLog(store, every, jobs, watch("inference", jobs))
+    kept = [s for s in read_standings(store.progress()) if Pair(s.model, s.benchmark) in planned.kept]
+    log = ProgressLog(store, every, jobs, watch("inference", jobs), kept)
     log.write()
     try:
         outcome = runner.run(store, planned.plan, jobs, log)
     finally:
         log.write()
-    facts = {**store.manifest().get("engines", {}), **plain(outcome.facts)}
-    failures = [{**plain(f.job), "cause": f.cause, "hint": f.hint, "log": f.log} for f in outcome.failures]
+    before = store.manifest()
+    facts = _merged_facts(planned.plan, before.get("engines", {}), plain(outcome.facts))
+    failures = [f for f in before.get("failures", ()) if Pair(f["model"], f["benchmark"]) in planned.kept]
+    failures += [{**plain(f.job), "cause": f.cause, "hint": f.hint, "log": f.log} for f in outcome.failures]
     store.set_status(INCOMPLETE, engines=facts, failures=failures)
     return outcome
+
+
+def _merged_facts(plan: RunPlan, before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """What the engines of a run report; recorded outputs have facts of every benchmark."""
+    merged = {**before, **now}
+    for model in now:
+        if entry_of(plan.models[model]).recorded:
+            merged[model] = {**before.get(model, {}), **now[model]}
+    return merged
 
 
 def score_run(
@@ -221,14 +259,32 @@ def score_pair(
             known.setdefault(subset, "no answers in the store")
         return aggregate.scores_of(pair.model, benchmark, {}, names, known)
     results: dict[str, SubsetResult] = {}
+    scored: list[str] = []
     asked = with_draws(benchmark, plan.facts_of(pair).draws)
     reasoning = plan.models[pair.model].reasoning
     for subset, samples in stored_subsets(store, plan, pair):
-        replies = store.replies(pair.model, pair.benchmark, subset)
-        result = score_subset(asked, subset, samples, replies, options, reasoning, noise)
+        scored.append(subset)
+        try:
+            replies = store.replies(pair.model, pair.benchmark, subset)
+            result = score_subset(asked, subset, samples, replies, options, reasoning, noise)
+        except StoreError:
+            raise
+        except Exception as error:  # told in the table: the fault of one subset does not cost the others
+            known[subset] = scoring_fault(store, pair, subset, error)
+            continue
         store.write_verdicts(pair.model, pair.benchmark, subset, result.verdicts)
         results[subset] = replace(result, verdicts=())
-    return aggregate.scores_of(pair.model, benchmark, results, list(results), known)
+    return aggregate.scores_of(pair.model, benchmark, results, scored, known)
+
+
+def scoring_fault(store: RunStore, pair: Pair, subset: str, error: Exception) -> str:
+    """Why a subset could not be scored; the traceback goes to the run's log of scoring."""
+    path = store.log_path("scoring")
+    with disk_errors(path), path.open("a", encoding="utf-8", errors="backslashreplace") as log:
+        log.write(f"{pair.model} {pair.benchmark} {subset}\n{''.join(traceback.format_exception(error))}\n")
+    if isinstance(error, EvalkitError):
+        return f"{subset} cannot be scored: {error.message}" + (f" ({error.hint})" if error.hint else "")
+    return f"{subset} cannot be scored: {type(error).__name__}: {error} (see {path.name} in the run's logs)"
 
 
 def with_draws(benchmark: Benchmark, draws: int) -> Benchmark:
@@ -275,7 +331,7 @@ def _causes(plan: RunPlan, planned: Planned | None, failures: Sequence[JobFailur
         causes.setdefault((job.model, job.benchmark), {})[job.subset] = failure.cause
     for model, error in (planned.broken if planned else {}).items():
         for pair in plan.pairs:
-            if pair.model == model:
+            if pair.model == model and planned and pair not in planned.kept:
                 causes[(model, pair.benchmark)] = dict.fromkeys(
                     subsets_of(plan.benchmarks[pair.benchmark]), error.message
                 )
@@ -309,14 +365,18 @@ def write_heat_maps(finished: Finished, plan: RunPlan) -> None:
             finished.store.write_picture("heatmap", grid.model, grid.row, kind, content)
 
 
-def to_json(finished: Finished) -> dict[str, Any]:
-    """The run for machines."""
+def to_json(ended: Finished | Inferred) -> dict[str, Any]:
+    """The run for machines; `error`, `hint` and `exit_code` are there when it is not complete."""
+    scores, notes = (ended.scores, ended.table.notes) if isinstance(ended, Finished) else ((), ())
+    error = ended.error
+    refused = {"error": error.message, "hint": error.hint, "exit_code": error.exit_code} if error else {}
     return {
-        "run": str(finished.store.folder),
-        "complete": finished.complete,
-        "scores": [encode_score(s) for s in finished.scores],
-        "failures": [{**plain(f.job), "cause": f.cause, "hint": f.hint, "log": f.log} for f in finished.failures],
-        "notes": list(finished.table.notes),
+        "run": str(ended.store.folder),
+        "complete": error is None,
+        "scores": [encode_score(s) for s in scores],
+        "failures": [{**plain(f.job), "cause": f.cause, "hint": f.hint, "log": f.log} for f in ended.failures],
+        "notes": list(notes),
+        **refused,
     }
 
 

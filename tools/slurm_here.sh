@@ -29,13 +29,18 @@ setpriv --reuid munge --regid munge --clear-groups munged --foreground --num-thr
   --pid-file "$here/munge/pid" --seed-file "$here/munge/seed" > /dev/null 2>&1 &
 pids+=($!)
 
+# two ports that are free now: another Slurm may be here
+read -r ctld_port slurmd_port < <(python3 -c '
+import socket
+held = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+print(*(one.getsockname()[1] for one in held))')
 mkdir "$here/state" "$here/spool"
 cores=$(nproc)
 cat > "$here/slurm.conf" << CONF
 ClusterName=here
 SlurmctldHost=localhost(127.0.0.1)
-SlurmctldPort=16817
-SlurmdPort=16818
+SlurmctldPort=$ctld_port
+SlurmdPort=$slurmd_port
 AuthType=auth/munge
 AuthInfo=socket=$here/munge/socket
 SlurmUser=root

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from evalkit.cli.reporting import report
+from evalkit.cli.streams import emit
 from evalkit.core.errors import EXIT_OK, ConfigError, RunFailed
 
 if TYPE_CHECKING:
@@ -41,7 +41,11 @@ def regress(ctx: click.Context, run: str, **options: Any) -> None:
     models = _chosen_models(stored, options["models"])
     band = Band(options["tolerance"], options["z"])
     if options["update"]:
-        click.echo(_update(stored, models, band, options))
+        updated = _update(stored, models, band, options)
+        if options["as_json"]:
+            emit({"ok": True, "updated": updated})
+        else:
+            click.echo(updated)
         ctx.exit(EXIT_OK)
     checks = _checks(stored, models, band, options)
     if options["junit"]:
@@ -110,7 +114,7 @@ def _told(checks: list[Check], as_json: bool) -> int:
     bad = [c for c in checks if not c.ok]
     if as_json:
         lines = [{**asdict(c), "diff": c.diff, "ok": c.ok} for c in checks]
-        click.echo(json.dumps({"ok": not bad, "checks": lines}, ensure_ascii=False))
+        emit({"ok": not bad, "checks": lines})
     else:
         click.echo(as_text(checks), nl=False)
     if not bad:
@@ -135,7 +139,6 @@ def compare(run_a: str, run_b: str, models: tuple[str, ...], flips: int, work_di
 
     The two may be one run, with --models for two models of it.
     """
-    from evalkit.core.digest import plain
     from evalkit.report.compare import as_markdown
     from evalkit.report.compare import compare as compared
     from evalkit.results.scored import open_scored
@@ -144,7 +147,7 @@ def compare(run_a: str, run_b: str, models: tuple[str, ...], flips: int, work_di
     a, b = (open_scored(open_run(run, Path(work_dir))) for run in (run_a, run_b))
     found = compared(a, b, models)
     if as_json:
-        click.echo(json.dumps(plain(found), ensure_ascii=False, default=str))
+        emit(found)
     else:
         click.echo("\n".join(as_markdown(one, flips) for one in found), nl=False)
 

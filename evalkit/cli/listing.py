@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
+from evalkit.cli.streams import emit
 from evalkit.core.errors import EvalkitError
 
 WHAT = ("datasets", "models", "runs", "summarizers")
@@ -34,7 +34,7 @@ def list_(what: str | None, pattern: str, config_dirs: tuple[str, ...], work_dir
     chosen = [what] if what else ["datasets", "models", "runs"]
     tables = {name: makers[name]() for name in chosen}
     if as_json:
-        click.echo(json.dumps(tables[what] if what else tables, ensure_ascii=False))
+        emit(tables[what] if what else tables)
         return
     for name, rows in tables.items():
         if not what:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import signal
 import sys
 import traceback
@@ -12,7 +14,8 @@ import click
 from evalkit.cli import gates, listing, showing, status, tools
 from evalkit.cli.options import ManyGroup, data_options, model_options, summary_options
 from evalkit.cli.reporting import report
-from evalkit.core.errors import EXIT_FAILED, EXIT_INTERRUPTED, EvalkitError
+from evalkit.cli.streams import Documents, close_streams, note, open_streams, unwritable
+from evalkit.core.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EvalkitError, RunFailed, StoreError
 from evalkit.core.version import __version__
 
 EPILOG = "`run.py list datasets`, `list models` and `show NAME` tell what there is; docs/ has the rest."
@@ -76,7 +79,6 @@ def cli(ctx: click.Context, **options: Any) -> None:
     run.py --models hf_internlm2_7b --datasets mmlu_ppl_ac766d gsm8k_gen_17d0dc
     run.py --hf-path ./checkpoint --datasets mmlu gsm8k humaneval --allow-code
     """
-    ctx.obj = {"debug": options["debug"]}
     if ctx.invoked_subcommand is None:
         if not (options["models"] or options["hf_paths"] or options["datasets"]):
             click.echo(ctx.get_help())
@@ -94,25 +96,71 @@ for group in (listing.COMMANDS, showing.COMMANDS, status.COMMANDS, gates.COMMAND
 def main() -> NoReturn:
     """Run the command line and exit with its code."""
     signal.signal(signal.SIGTERM, _interrupt)
-    debug = "--debug" in sys.argv
+    open_streams()
+    arguments = sys.argv[1:]
+    with Documents("--json" in arguments) as documents:
+        try:
+            code, error = _run(arguments, documents)
+            documents.close(code, error)
+        except BrokenPipeError:
+            code = EXIT_FAILED
+        except StoreError as full:  # of standard output
+            code = report(full)
+    close_streams()
+    sys.exit(code)
+
+
+def _run(arguments: list[str], documents: Documents) -> tuple[int, EvalkitError | None]:
+    """The exit code, and the error that the command ended in; it is printed on standard error."""
+    error: EvalkitError | None = None
     try:
-        code = cli.main(standalone_mode=False)
-    except EvalkitError as error:
-        code = report(error)
+        code = cli.main(arguments, standalone_mode=False, obj=documents)
+        return (code if isinstance(code, int) else EXIT_OK), None
+    except EvalkitError as refused:
+        error = refused
     except (KeyboardInterrupt, click.Abort):
-        click.echo("\ninterrupted: what was answered is kept, the same command continues", err=True)
-        code = EXIT_INTERRUPTED
-    except click.ClickException as error:
-        error.show()
-        code = error.exit_code
+        note("\ninterrupted: what was answered is kept, the same command continues")
+        return EXIT_INTERRUPTED, EvalkitError("interrupted", "the same command continues")
+    except click.ClickException as wrong:
+        note_click_error(wrong)
+        return wrong.exit_code, EvalkitError(wrong.format_message(), "see --help")
     except BrokenPipeError:
-        code = EXIT_FAILED
-    except Exception as error:  # the last resort: one line instead of a traceback
-        if debug:
-            traceback.print_exc()
-        code = report(EvalkitError(f"unexpected {type(error).__name__}: {error}", "run with --debug for the traceback"))
-        code = EXIT_FAILED
-    sys.exit(code if isinstance(code, int) else 0)
+        return EXIT_FAILED, None
+    except OSError as system:
+        error = system_error(system)
+    except Exception as unexpected:  # the last resort: one line instead of a traceback
+        if "--debug" in arguments:
+            note("".join(traceback.format_exception(unexpected)))
+        error = RunFailed(f"unexpected {type(unexpected).__name__}: {unexpected}", "run with --debug for the traceback")
+    return report(error), error
+
+
+def note_click_error(error: click.ClickException) -> None:
+    """Click's own words, on a standard error that may take nothing."""
+    with contextlib.suppress(OSError):
+        error.show()
+
+
+SYSTEM_HINTS = {
+    errno.ENAMETOOLONG: "choose a shorter path",
+    errno.ELOOP: "look for symbolic links that lead in a circle",
+    errno.EACCES: "the file's owner and mode refuse it to this user",
+    errno.EPERM: "the system refuses it to this user",
+    errno.ENOSPC: "free some space there",
+    errno.EDQUOT: "the disk quota is used up: free some space there",
+    errno.EMFILE: "allow more open files: ulimit -n",
+    errno.ENOTDIR: "a part of the path is a file",
+}
+"""What to do about errors of the system."""
+
+
+def system_error(error: OSError) -> EvalkitError:
+    """An error of the system as the user sees it; one without a file is standard output's."""
+    if error.filename is None and error.errno in (errno.ENOSPC, errno.EIO, errno.EBADF):
+        return unwritable(error)
+    where = f"{error.filename}: " if error.filename else ""
+    hint = SYSTEM_HINTS.get(error.errno or 0, "run with --debug for the traceback")
+    return RunFailed(f"{where}{error.strerror or error}", hint)
 
 
 def _interrupt(number: int, frame: object) -> None:

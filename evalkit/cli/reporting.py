@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from typing import TYPE_CHECKING
 
 import click
 
+from evalkit.cli.streams import note
 from evalkit.core.errors import EvalkitError
 
 if TYPE_CHECKING:
@@ -16,13 +15,10 @@ if TYPE_CHECKING:
 
 
 def report(error: EvalkitError) -> int:
-    """Print an error's two lines, or its JSON; returns its exit code."""
-    if "--json" in sys.argv:
-        click.echo(json.dumps({"error": error.message, "hint": error.hint, "exit_code": error.exit_code}))
-    label = click.style("error:", fg="red", bold=True)
-    click.echo(f"{label} {error.message}", err=True)
+    """Print an error's two lines; returns its exit code."""
+    note(f"{click.style('error:', fg='red', bold=True)} {error.message}")
     if error.hint:
-        click.echo(f"  {click.style('hint:', fg='yellow')} {error.hint}", err=True)
+        note(f"  {click.style('hint:', fg='yellow')} {error.hint}")
     return error.exit_code
 
 
@@ -30,5 +26,5 @@ def warn_unsafe(plan: RunPlan, scoring: Options) -> None:
     """Say on standard error, whatever else is quiet, that programs run without a sandbox."""
     from evalkit.report.notes import unsafe_notes
 
-    for note in unsafe_notes(plan, scoring.unconfined()):
-        click.secho(note, err=True, fg="red", bold=True)
+    for line in unsafe_notes(plan, scoring.unconfined()):
+        note(line, fg="red", bold=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -13,6 +12,7 @@ import click
 
 from evalkit.cli.options import check_summarizer
 from evalkit.cli.reporting import report, warn_unsafe
+from evalkit.cli.streams import emit, note
 from evalkit.core.errors import EXIT_FAILED, EXIT_OK
 from evalkit.core.records import Job
 from evalkit.engines.catalog import entry_of
@@ -22,7 +22,7 @@ from evalkit.execution.runner import Limits, Progress, Runner
 from evalkit.plan.options import RunOptions
 from evalkit.plan.plan import Planned, make_plan
 from evalkit.scoring.score import Options
-from evalkit.session import Inferred, Listener, ReportOptions, RunSettings, refuse_incomplete, run, to_json
+from evalkit.session import Inferred, Listener, ReportOptions, RunSettings, run, to_json
 
 if TYPE_CHECKING:
     from evalkit.plan.forecast import Forecast
@@ -77,19 +77,16 @@ def run_command(options: Mapping[str, Any]) -> int:
             watch=bars.watch,
         )
         finished = run(options_of(options), settings, listener)
+    if options["as_json"]:
+        emit(to_json(finished))
+        return EXIT_OK if finished.error is None else finished.error.exit_code
     if isinstance(finished, Inferred):
         for failure in finished.failures:
             say(f"failed: {failure.job.model} {failure.job.benchmark} {failure.job.subset}: {failure.cause}")
-        return EXIT_FAILED if finished.failures or finished.broken else EXIT_OK
-    click.echo(
-        json.dumps(to_json(finished), ensure_ascii=False) if options["as_json"] else finished.text,
-        nl=options["as_json"],
-    )
+        return EXIT_OK if finished.error is None else finished.error.exit_code
+    click.echo(finished.text, nl=False)
     say(f"saved in {finished.store.folder / 'report'}")
-    error = refuse_incomplete(finished)
-    if error is not None:
-        return EXIT_FAILED if options["as_json"] else report(error)
-    return EXIT_OK
+    return EXIT_OK if finished.error is None else report(finished.error)
 
 
 def settings_of(options: Mapping[str, Any]) -> RunSettings:
@@ -139,7 +136,7 @@ def _runner(options: Mapping[str, Any]) -> Runner:
 
 def _sayer(quiet: bool) -> Any:
     """Prints remarks beside the result, on standard error."""
-    return (lambda text: None) if quiet else (lambda text: click.echo(text, err=True))
+    return (lambda text: None) if quiet else note
 
 
 BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
@@ -186,15 +183,15 @@ def dry_run(planned: Planned, calibrate: bool, as_json: bool) -> int:
     found = forecast(planned)
     found = list(calibrated(planned, found)) if calibrate else found
     if as_json:
-        click.echo(json.dumps([asdict(item) for item in found]))
+        emit([asdict(item) for item in found])
     else:
         click.echo(_forecast_table(found, calibrate))
         said = "every model was loaded and timed on a few samples" if calibrate else "no model was loaded"
         click.echo(f"plan {planned.plan.hash[:12]}; {said}; tokens are counted on up to 32 samples a subset")
     for warning in planned.warnings:
-        click.echo(warning, err=True)
+        note(warning)
     for name, error in planned.broken.items():
-        click.echo(f"cannot be used: {name}: {error}", err=True)
+        note(f"cannot be used: {name}: {error}")
     return EXIT_FAILED if planned.broken else EXIT_OK
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import click
 
 from evalkit.cli.options import check_summarizer, data_options, summary_options
 from evalkit.cli.reporting import report, warn_unsafe
+from evalkit.cli.streams import emit
 from evalkit.core.errors import EXIT_OK
 
 FOLD = 400
@@ -54,7 +54,7 @@ def show(
         for sample in handle.samples(one, limit or (None if as_json else 1)):
             record = _record(handle, sample, kind or "base")
             if as_json:
-                click.echo(json.dumps(record, ensure_ascii=False, default=str))
+                emit(record)
             else:
                 click.echo(_for_eyes(record, [] if full else _folds(handle, sample), whitespace))
 
@@ -153,7 +153,7 @@ def score(
     from evalkit.plan.manifest import from_manifest
     from evalkit.results.store import open_run
     from evalkit.scoring.score import Options
-    from evalkit.session import ReportOptions, refuse_incomplete, score_run, to_json
+    from evalkit.session import ReportOptions, score_run, to_json
 
     check_summarizer(summarizer, reference_column, config_dirs)
     store = open_run(run, Path(work_dir))
@@ -161,9 +161,11 @@ def score(
     with store.locked():
         warn_unsafe(from_manifest(store.manifest()), scoring)
         finished = score_run(store, scoring, report=ReportOptions(summarizer, reference_column, config_dirs))
-    click.echo(json.dumps(to_json(finished), ensure_ascii=False) if as_json else finished.text, nl=as_json)
-    error = refuse_incomplete(finished)
-    ctx.exit(report(error) if error is not None else EXIT_OK)
+    if as_json:
+        emit(to_json(finished))
+    else:
+        click.echo(finished.text, nl=False)
+    ctx.exit(EXIT_OK if finished.error is None else report(finished.error))
 
 
 COMMANDS = [show, score]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Any
 
 import click
+
+from evalkit.cli.streams import emit
 
 
 @click.command()
@@ -19,7 +20,10 @@ def status(run: str, work_dir: str, as_json: bool) -> None:
     from evalkit.results.store import open_run
 
     found = standing(open_run(run, Path(work_dir)))
-    click.echo(json.dumps(found, ensure_ascii=False) if as_json else _for_eyes(found))
+    if as_json:
+        emit(found)
+    else:
+        click.echo(_for_eyes(found))
 
 
 def standing(store: Any) -> dict[str, Any]:
@@ -64,7 +68,7 @@ def _for_eyes(found: dict[str, Any]) -> str:
         for part in found["parts"]
     ]
     if rows:
-        lines.append(tabulate(rows, headers="keys", tablefmt="simple"))
+        lines.append(tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True))
     for failure in found["failures"]:
         where = f"{failure['model']} {failure['benchmark']} {failure['subset']} [{failure['start']}:{failure['stop']}]"
         lines.append(f"failed: {where}: {failure['cause']}")

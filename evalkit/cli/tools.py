@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
+from evalkit.cli.streams import emit
 from evalkit.core.errors import EXIT_FAILED, EXIT_OK
 
 
@@ -45,7 +45,7 @@ def doctor(ctx: click.Context, data_root: str | None, as_json: bool) -> None:
 
     findings = examine(data_root)
     if as_json:
-        click.echo(json.dumps([f.__dict__ for f in findings], ensure_ascii=False))
+        emit([f.__dict__ for f in findings])
     else:
         for finding in findings:
             _print(finding)

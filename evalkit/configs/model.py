@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -67,9 +68,14 @@ def place_of(path: str) -> str:
 def model_from_path(path: str, kind: Kind, overrides: Sequence[Override], options: Mapping[str, Any]) -> ModelSpec:
     """The model of `--hf-path`: named after the last part of the path, and of the adapter's where it has one."""
     data = laid_on({"path": path, "kind": kind, **options}, [o for o in overrides if not o.target])
-    parts = [Path(p.rstrip("/")).name or p for p in (path, data.get("peft_path", "")) if p]
-    name = "+".join(parts)
+    name = "+".join(_last_part(p) for p in (path, data.get("peft_path", "")) if p)
     return model_from(name, laid_on(data, [o for o in overrides if o.target == name]), "--hf-path")
+
+
+def _last_part(path: str) -> str:
+    """The last part of a path; `.` and `..` are named after the folder that they stand for."""
+    name = Path(path.rstrip("/")).name
+    return (Path(os.path.realpath(os.path.expanduser(path))).name if name in ("", ".", "..") else name) or path
 
 
 def changed(spec: ModelSpec, overrides: Sequence[Override], options: Mapping[str, Any]) -> ModelSpec:

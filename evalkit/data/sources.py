@@ -7,6 +7,7 @@ the publisher's original files. Reading these directly takes milliseconds where
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,7 +26,7 @@ def open_root(name: str | Path | None) -> DataRoot:
     if name is None:
         return DataRoot()
     folder = SAMPLES if str(name) == "samples" else Path(name).expanduser()
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # false, too, for a path that is too long or leads in a circle
         raise DataError(f"the data root {folder} is not a folder", "give --data-root DIR or set EVALKIT_DATA")
     return DataRoot(folder.resolve())
 

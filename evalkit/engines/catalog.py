@@ -389,7 +389,7 @@ ENGINES: Mapping[str, EngineEntry] = MappingProxyType(
                 "fake",
                 _create_fake,
                 # whether it answers, never what it answers
-                performance_options=("seconds", "gen_seconds", "crash_on", "hang_on", "fail_on", "error_on"),
+                performance_options=("seconds", "gen_seconds", "crash_on", "hang_on", "fail_on", "error_on", "prints"),
                 uses_device=False,
             ),
         )

@@ -34,6 +34,8 @@ class FakeOptions:
     """A ModelError, which ends the whole run of this engine."""
     error_on: str = ""
     """A reply that has only `error`."""
+    prints: str = ""
+    """Printed on standard output for each request, as libraries do: by Python and by the file descriptor."""
 
 
 class FakeEngine:
@@ -58,6 +60,9 @@ class FakeEngine:
     def _answer(self, request: Request) -> Reply:
         text = "\n".join([request.text, request.continuation, *(turn.text for turn in request.turns)])
         options = self._options
+        if options.prints:
+            print(options.prints)
+            os.write(1, f"{options.prints}\n".encode())
         if options.crash_on and options.crash_on in text:
             os._exit(CRASH_CODE)
         if options.hang_on and options.hang_on in text:

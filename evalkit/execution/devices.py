@@ -1,4 +1,4 @@
-"""The device slots of this machine, found without importing torch."""
+"""The CUDA devices of this machine, listed without importing torch."""
 
 from __future__ import annotations
 
@@ -27,8 +27,13 @@ def cuda_devices() -> list[str]:
 
 
 def uses_cuda(spec: ModelSpec, devices: list[str]) -> bool:
-    """Whether a model's workers take CUDA slots."""
-    return bool(devices) and spec.device in ("auto", "cuda") and entry_of(spec).uses_device
+    """Whether a model's workers take CUDA devices of these."""
+    return bool(devices) and takes_devices(spec)
+
+
+def takes_devices(spec: ModelSpec) -> bool:
+    """Whether a model's workers compute on CUDA devices wherever there are any."""
+    return spec.device in ("auto", "cuda") and entry_of(spec).uses_device
 
 
 def worker_environment(devices: list[str] | None, workers: int) -> dict[str, str]:

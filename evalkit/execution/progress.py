@@ -7,7 +7,7 @@ import os
 import socket
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from evalkit.core.errors import StoreError
@@ -27,15 +27,25 @@ class Standing:
     samples: int
     done: int
     running: int
-    """Samples of jobs that are begun and not ended."""
+    """Samples without a reply, of jobs that workers have begun."""
 
 
 class ProgressLog:
-    """Hears of the progress of jobs, and writes it down once a second."""
+    """Follows the progress of jobs, and writes it to the run's folder once a second."""
 
-    def __init__(self, store: RunStore, all_jobs: Sequence[Job], open_jobs: Sequence[Job], then: Progress) -> None:
-        """`all_jobs` less `open_jobs` were done before; `then` is told of the same progress."""
-        self._store, self._then = store, then
+    def __init__(
+        self,
+        store: RunStore,
+        all_jobs: Sequence[Job],
+        open_jobs: Sequence[Job],
+        forward: Progress,
+        kept: Sequence[Standing] = (),
+    ) -> None:
+        """`all_jobs` less `open_jobs` were done before; `forward` is called with the same progress.
+
+        `kept`: what is in the run already and not among the jobs.
+        """
+        self._store, self._forward, self._kept = store, forward, kept
         self._total: dict[tuple[str, str], int] = {}
         self._before: dict[tuple[str, str], int] = {}
         for job in all_jobs:
@@ -50,12 +60,12 @@ class ProgressLog:
     def __call__(self, job: Job, share: float) -> None:
         """See `Progress`."""
         self._shares[job.id] = (job, share)
-        self._then(job, share)
+        self._forward(job, share)
         if time.monotonic() - self._written > WRITE_SECONDS:
             self.write()
 
     def write(self) -> None:
-        """Replace the file. A full disk is told of by the replies, not by this."""
+        """Replace the file. A full disk is reported when replies cannot be written, not here."""
         self._written = time.monotonic()
         done = sum(job.cost * share for job, share in self._shares.values())
         elapsed = time.time() - self._started
@@ -78,7 +88,8 @@ class ProgressLog:
             self._add(done, job, round(count * share))
             if 0 < share < 1:
                 self._add(running, job, count - round(count * share))
-        return [Standing(m, b, n, min(n, done.get((m, b), 0)), running[m, b]) for (m, b), n in self._total.items()]
+        standings = [Standing(m, b, n, min(n, done.get((m, b), 0)), running[m, b]) for (m, b), n in self._total.items()]
+        return [*self._kept, *standings]
 
     @staticmethod
     def _add(counts: dict[tuple[str, str], int], job: Job, count: int) -> None:
@@ -87,5 +98,5 @@ class ProgressLog:
 
 
 def read_standings(content: Mapping[str, Any]) -> list[Standing]:
-    """The standings that a progress file holds."""
-    return [Standing(**entry) for entry in content.get("standings", ())]
+    """The standings that a progress file holds; those of workers that are gone run no more."""
+    return [replace(Standing(**entry), running=0) for entry in content.get("standings", ())]

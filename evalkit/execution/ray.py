@@ -1,8 +1,8 @@
 """Runs jobs on a Ray cluster: one actor a device set, each with one model load.
 
-Ray places actors and tells of their deaths; which job comes next, and what becomes of one that failed,
+Ray places actors and reports their deaths; which job comes next, and what becomes of one that failed,
 is decided as for local workers. Ray's own retries are off: they would run a whole job again and again
-where one sample kills its worker, and they do not know hung ones.
+where one sample kills its worker, and they do not notice workers that hang.
 """
 
 from __future__ import annotations
@@ -10,32 +10,40 @@ from __future__ import annotations
 import contextlib
 import logging
 import queue
+import sys
 import threading
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from evalkit.core.errors import ConfigError, EvalkitError
 from evalkit.core.records import Job, ModelSpec, Reply, Request
-from evalkit.execution.pool import Crew
+from evalkit.execution.devices import takes_devices
+from evalkit.execution.dispatch import Dispatch
+from evalkit.execution.events import Ended, Event, JobDone, JobFailed, ReplyMade, RequestIndexed, decode, encode
+from evalkit.execution.pool import InteractiveHandle, Launcher, Pool, WorkerEnd
 from evalkit.execution.runner import Limits, Outcome, Progress
-from evalkit.execution.worker import Event, serve
+from evalkit.execution.worker import forward, loader, serve, start_heartbeat
 from evalkit.plan.plan import RunPlan
 from evalkit.results.store import LineWriter, ReplyWriter, RunStore
 
 POLL_SECONDS = 0.5
 HINT = "pip install 'evalkit[ray]'"
-Handed = tuple[Job, frozenset[str]]
+Assignment = tuple[Job, frozenset[str]]
 """A job and the keys of its requests that have an answer."""
 
 
-class FarStore:
-    """Stands in for the run's folder on a node that does not see it: replies go back as events."""
+class RemoteStore:
+    """Stands in for the run's folder on a node that does not see it: replies travel back as events."""
 
-    def __init__(self, manifest: Mapping[str, Any], send: Any) -> None:
+    def __init__(self, manifest: Mapping[str, Any], send: Callable[[Event], None]) -> None:
         self._manifest, self._send = manifest, send
-        self.answered: frozenset[str] = frozenset()
+        self._job = 0
+        self._answered: frozenset[str] = frozenset()
+
+    def begin(self, job: Job, answered: frozenset[str]) -> None:
+        """The job whose requests are asked next."""
+        self._job, self._answered = job.id, answered
 
     def manifest(self) -> Mapping[str, Any]:
         """The run's manifest, as the driver sent it."""
@@ -43,13 +51,13 @@ class FarStore:
 
     def replies(self, *_where: str) -> dict[str, Reply]:
         """What the driver says has an answer; only the keys count."""
-        return {key: Reply(key) for key in self.answered}
+        return {key: Reply(key) for key in self._answered}
 
-    def writer(self, *_where: str) -> FarStore:
-        """Itself: the driver knows which job runs."""
+    def writer(self, *_where: str) -> RemoteStore:
+        """Itself: the driver knows where the job's replies belong."""
         return self
 
-    def index_writer(self, *_where: str) -> FarStore:
+    def index_writer(self, *_where: str) -> RemoteStore:
         """Itself, too."""
         return self
 
@@ -59,47 +67,56 @@ class FarStore:
 
     def append_line(self, line: Mapping[str, Any]) -> None:
         """Send one line of the index to the driver."""
-        self._send({"event": "indexed", "line": line})
+        self._send(RequestIndexed(self._job, line))
 
     def append(self, request: Request, reply: Reply) -> None:
         """Send one reply to the driver."""
-        self._send({"event": "reply", "request": request, "reply": reply})
+        self._send(ReplyMade(self._job, request.sample_id, request.label, reply))
 
     def close(self) -> None:
         """Nothing is held open."""
 
 
 class Actor:
-    """A worker in a thread of a Ray actor, so that it can be asked for news while it computes."""
+    """A worker in a thread of a Ray actor, so that it can be asked for events while it computes."""
 
     def __init__(self, folder: str, manifest: Mapping[str, Any], model: str, worker_id: str) -> None:
-        self._inbox: queue.Queue[Handed | None] = queue.Queue()
-        self._news: queue.Queue[Event] = queue.Queue()
+        self._inbox: queue.Queue[Assignment | None] = queue.Queue()
+        self._lines: queue.Queue[str] = queue.Queue()
         store = RunStore(Path(folder))
-        # the same folder, not another one that is called the same
-        self._far = None if _manifest(store) == manifest else FarStore(manifest, self._news.put)
-        chosen: Any = self._far or store
-        arguments = (lambda: chosen, model, worker_id, self._jobs(), self._news.put)
-        threading.Thread(target=serve, args=arguments, daemon=True).start()
+        # the same folder, not another one with the same name
+        self._remote = None if _manifest(store) == manifest else RemoteStore(manifest, self._send)
+        chosen: Any = self._remote or store
+        start_heartbeat(self._send)
+        threading.Thread(target=self._work, args=(loader(lambda: chosen, model, worker_id),), daemon=True).start()
 
-    def hand(self, handed: Handed | None) -> None:
+    def assign(self, assignment: Assignment | None) -> None:
         """The next job; None when there is no more."""
-        self._inbox.put(handed)
+        self._inbox.put(assignment)
 
-    def news(self) -> list[Event]:
-        """What happened since the last call; waits a moment for something to happen."""
-        found: list[Event] = []
+    def events(self) -> list[str]:
+        """The lines of the events since the last call; waits a moment for the first one."""
+        lines: list[str] = []
         with contextlib.suppress(queue.Empty):
-            found.append(self._news.get(timeout=POLL_SECONDS))
+            lines.append(self._lines.get(timeout=POLL_SECONDS))
             while True:
-                found.append(self._news.get_nowait())
-        return found
+                lines.append(self._lines.get_nowait())
+        return lines
+
+    def _send(self, event: Event) -> None:
+        self._lines.put(encode(event))
+
+    def _work(self, load: Callable[[], Any]) -> None:
+        try:
+            forward(serve(load, self._jobs()), self._send)
+        finally:
+            self._send(Ended())
 
     def _jobs(self) -> Iterator[Job]:
-        while (handed := self._inbox.get()) is not None:
-            job, answered = handed
-            if self._far:
-                self._far.answered = answered
+        while (assignment := self._inbox.get()) is not None:
+            job, answered = assignment
+            if self._remote:
+                self._remote.begin(job, answered)
             yield job
 
 
@@ -110,60 +127,132 @@ def _manifest(store: RunStore) -> Mapping[str, Any] | None:
         return None
 
 
-class RayWorker:
-    """An actor, as its runner sees it."""
+class RayWorker(InteractiveHandle):
+    """An actor. One that waits for a place on the cluster has not started, and may wait."""
 
     def __init__(self, actor: Any, store: RunStore, model: str, worker_id: str) -> None:
-        self.id, self.model = worker_id, model
-        self.log = "the logs of Ray"
-        self.ready = False
-        self.job: Job | None = None
-        self.moved = time.monotonic()
-        self.gone = False
+        super().__init__(worker_id, model, "the logs of Ray")
+        self.has_answered = False
+        """Whether `pending_call` has returned."""
         self._actor, self._store = actor, store
         self._writer: ReplyWriter | None = None
         self._index: LineWriter | None = None
-        self.asked = actor.news.remote()
+        self.pending_call = actor.events.remote()
 
-    def hand(self, job: Job) -> None:
-        """See `Member`."""
-        self.job, self.moved = job, time.monotonic()
-        found = self._store.replies(job.model, job.benchmark, job.subset)
-        self._actor.hand.remote((job, frozenset(key for key, reply in found.items() if not reply.error)))
+    def send_job(self, job: Job) -> None:
+        """See `InteractiveHandle`."""
+        known = self._store.replies(job.model, job.benchmark, job.subset)
+        self._actor.assign.remote((job, frozenset(key for key, reply in known.items() if not reply.error)))
 
-    def dismiss(self) -> None:
-        """See `Member`."""
-        self.gone = True
+    def shut_down(self) -> None:
+        """See `InteractiveHandle`."""
+        self._actor.assign.remote(None)
 
-    def take(self, event: Event) -> None:
-        """Keep a reply, or a line of the index, that could not be written where it was made."""
-        assert self.job is not None
-        if event["event"] == "indexed":
-            if self._index is None:
-                self._index = self._store.index_writer(self.job.model, self.job.benchmark, self.job.subset, self.id)
-            self._index.append_line(event["line"])
+    def read(self) -> tuple[Sequence[Event], WorkerEnd | None]:
+        """See `WorkerHandle`; replies that could not be written where they were made are written here."""
+        import ray
+
+        if not self.has_answered:
+            return [], None
+        self.has_answered = False
+        try:
+            events = [decode(line) for line in ray.get(self.pending_call)]
+        except ray.exceptions.RayError as error:
+            cause = f"the worker died on its node ({type(error).__name__})"
+            return [], WorkerEnd(cause, "see the logs of Ray; more memory or fewer workers may help")
+        for event in events:
+            if isinstance(event, ReplyMade):
+                self._write(event)
+            elif isinstance(event, RequestIndexed):
+                self._write_index(event)
+            elif isinstance(event, (JobDone, JobFailed)):
+                self._close_writers()
+        if any(isinstance(event, Ended) for event in events):
+            return events, WorkerEnd("the worker ended early", "see the logs of Ray")
+        self.pending_call = self._actor.events.remote()
+        return events, None
+
+    def _write(self, made: ReplyMade) -> None:
+        if self.job is None or self.job.id != made.job:
             return
         if self._writer is None:
             self._writer = self._store.writer(self.job.model, self.job.benchmark, self.job.subset, self.id)
-        self._writer.append(event["request"], event["reply"])
+        self._writer.append(Request(made.reply.key, made.sample_id, "gen", label=made.label), made.reply)
 
-    def close(self) -> None:
-        """The job is over: its replies are on the disk."""
+    def _write_index(self, indexed: RequestIndexed) -> None:
+        if self.job is None or self.job.id != indexed.job:
+            return
+        if self._index is None:
+            self._index = self._store.index_writer(self.job.model, self.job.benchmark, self.job.subset, self.id)
+        self._index.append_line(indexed.line)
+
+    def _close_writers(self) -> None:
+        """The job is over: its replies and index lines are on the disk."""
         for writer in (self._writer, self._index):
             if writer is not None:
                 writer.close()
         self._writer = self._index = None
 
-    def ask(self) -> None:
-        """Wait for more news."""
-        self.asked = self._actor.news.remote()
-
-    def end(self) -> None:
+    def kill(self) -> None:
         """Give the actor's devices back."""
         import ray
 
-        self.close()
+        self._close_writers()
         ray.kill(self._actor)
+
+
+class RayLauncher(Launcher):
+    """Asks Ray for actors, which it places when there is room."""
+
+    def __init__(self, store: RunStore, limits: Limits) -> None:
+        self.store, self.manifest = store, store.manifest()
+        self._limit = limits.max_workers
+        self.max_workers = limits.max_workers or sys.maxsize
+        self._started = 0
+
+    def capacity(self, model: ModelSpec) -> int:
+        """Actors that a model may have now; the cluster may grow and shrink.
+
+        An actor's GPUs are all on one node. Without any GPU there is one actor a node, or as many as are allowed.
+        """
+        gpus = _gpus_of_nodes()
+        if takes_devices(model) and any(gpus):
+            return sum(int(count // model.gpus) for count in gpus)
+        return self._limit or len(gpus)
+
+    def no_room(self, model: ModelSpec) -> WorkerEnd:
+        """See `Launcher`."""
+        most = int(max(_gpus_of_nodes(), default=0))
+        return WorkerEnd(
+            f"{model.name} needs {model.gpus} GPUs on one node, no node has more than {most}", "--gpus-per-model"
+        )
+
+    def start(self, model: ModelSpec, count: int, queue: Dispatch) -> list[RayWorker]:
+        """See `Launcher`."""
+        import ray
+
+        gpus = model.gpus if takes_devices(model) and any(_gpus_of_nodes()) else 0
+        workers = []
+        for _ in range(count):
+            self._started += 1
+            worker_id = f"ray{self._started}"
+            make: Any = ray.remote(Actor).options(num_gpus=gpus, num_cpus=1, max_restarts=0, max_concurrency=2)
+            actor = make.remote(str(self.store.folder), self.manifest, model.name, worker_id)
+            workers.append(RayWorker(actor, self.store, model.name, worker_id))
+        return workers
+
+    def wait(self, workers: Sequence[RayWorker]) -> None:
+        """See `Launcher`."""
+        import ray
+
+        calls = {worker.pending_call: worker for worker in workers}
+        answered, _ = ray.wait(list(calls), num_returns=len(calls), timeout=POLL_SECONDS)
+        for call in answered:
+            calls[call].has_answered = True
+
+    def end(self, worker: RayWorker) -> None:
+        """See `Launcher`."""
+        worker.kill()
 
 
 class RayRunner:
@@ -185,115 +274,14 @@ class RayRunner:
             )
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise ConfigError(f"no Ray cluster at {self.address!r}: {error}", "check --ray-address") from error
-        session = _Session(store, plan, jobs, progress, self.limits)
         try:
-            return session.run()
+            return Pool(RayLauncher(store, self.limits), plan, jobs, progress, self.limits.stall_seconds).run()
         finally:
-            session.stop()
             ray.shutdown()
 
 
-class _Session:
-    """The actors of one run."""
-
-    def __init__(self, store: RunStore, plan: RunPlan, jobs: Sequence[Job], progress: Progress, limits: Limits) -> None:
-        self.store, self.plan, self.limits = store, plan, limits
-        self.manifest = store.manifest()
-        self.workers: list[RayWorker] = []
-        self.started = 0
-        self.room = {spec.name: self._most(spec) for spec in plan.models.values()}
-        self.crew = Crew(plan, jobs, progress, lambda model: max(1, self.room[model]))
-
-    def run(self) -> Outcome:
-        import ray
-
-        while True:
-            self._launch()
-            if not self.workers:
-                return self.crew.outcome()
-            waiting = {worker.asked: worker for worker in self.workers}
-            heard, _ = ray.wait(list(waiting), num_returns=len(waiting), timeout=POLL_SECONDS)
-            for reference in heard:
-                self._hear(waiting[reference])
-            for worker in list(self.workers):
-                self._replace_stuck(worker)
-
-    def stop(self) -> None:
-        """Leave no actor behind."""
-        for worker in self.workers:
-            worker.end()
-        self.workers = []
-
-    def _hear(self, worker: RayWorker) -> None:
-        import ray
-
-        try:
-            events = ray.get(worker.asked)
-        except ray.exceptions.RayError as error:
-            self._leave(worker)
-            said = f"the worker died on its node ({type(error).__name__})"
-            self.crew.lost(worker, said, "see the logs of Ray; more memory or fewer workers may help")
-            return
-        for event in events:
-            worker.moved = time.monotonic()
-            if event["event"] in ("reply", "indexed"):
-                worker.take(event)
-                continue
-            if event["event"] in ("done", "failed"):
-                worker.close()
-            if not self.crew.hear(worker, event, self.workers) or event["event"] == "load_failed":
-                worker.dismiss()
-            if event["event"] == "failed" and event["kind"] == MemoryError.__name__:
-                worker.dismiss()
-        if worker.gone:
-            self._leave(worker)
-        else:
-            worker.ask()
-
-    def _replace_stuck(self, worker: RayWorker) -> None:
-        """End an actor that is loaded and does not go on. One that waits for a place is let wait."""
-        if worker.job and time.monotonic() - worker.moved > self.limits.stall_seconds:
-            self._leave(worker)
-            said = f"the worker made no progress for {self.limits.stall_seconds:g} s"
-            self.crew.lost(worker, said, "if it only is slow, give more time with --stall-timeout SECONDS")
-
-    def _leave(self, worker: RayWorker) -> None:
-        self.workers.remove(worker)
-        worker.end()
-
-    def _launch(self) -> None:
-        """Ask for actors while there are jobs without one; Ray places them when there is room."""
-        import ray
-
-        for model, jobs in self.crew.queues.items():
-            spec = self.plan.models[model]
-            idle = sum(w.model == model and not w.ready for w in self.workers)
-            while jobs and idle < jobs.useful_workers() and self._count(model) < self._most(spec):
-                self.started += 1
-                name = f"ray{self.started}"
-                make: Any = ray.remote(Actor).options(
-                    num_gpus=spec.gpus if _gpus() else 0, num_cpus=1, max_restarts=0, max_concurrency=2
-                )
-                actor = make.remote(str(self.store.folder), self.manifest, model, name)
-                self.workers.append(RayWorker(actor, self.store, model, name))
-                idle += 1
-
-    def _count(self, model: str) -> int:
-        return sum(worker.model == model for worker in self.workers)
-
-    def _most(self, spec: ModelSpec) -> int:
-        """Actors that a model may have now; the cluster may grow and shrink."""
-        import ray
-
-        gpus = _gpus()
-        here = int(gpus // spec.gpus) if gpus else sum(bool(node["Alive"]) for node in ray.nodes())
-        return (
-            min(here, self.limits.max_workers) if gpus and self.limits.max_workers else self.limits.max_workers or here
-        )
-
-
-def _gpus() -> float:
-    """GPUs of the cluster."""
+def _gpus_of_nodes() -> list[float]:
+    """GPUs of every node that is alive."""
     import ray
 
-    return float(ray.cluster_resources().get("GPU", 0))
+    return [float(node["Resources"].get("GPU", 0)) for node in ray.nodes() if node["Alive"]]

@@ -1,4 +1,4 @@
-"""What every runner offers and tells."""
+"""What every runner offers and returns."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class Limits:
     """What a runner may use, and how long it waits."""
 
     max_workers: int | None = None
-    """Default: one a GPU, one without any."""
+    """Of all models together. Default: one for each GPU, one without any."""
     stall_seconds: float = 1800.0
-    """A worker that gives no answer for so long is replaced; loading the model counts, too."""
+    """A worker that makes no progress for so many seconds is replaced; loading the model counts, too."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +40,13 @@ class Outcome:
 
     failures: tuple[JobFailure, ...] = ()
     facts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """model -> what its engine says of itself."""
+    """model -> what its engine reports about itself."""
     seconds: Mapping[int, float] = field(default_factory=dict)
     """job id -> seconds it took."""
 
 
 class Runner(Protocol):
-    """Hands jobs to workers until all are done or given up."""
+    """Assigns jobs to workers until all are done or given up."""
 
     def run(self, store: RunStore, plan: RunPlan, jobs: Sequence[Job], progress: Progress) -> Outcome:
         """Run all jobs; StoreError when results cannot be written. Kills its workers whatever happens."""

@@ -1,8 +1,8 @@
-"""A worker: one process that loads one model once and runs the jobs it is handed.
+"""A worker: loads one model once and runs the jobs that it is given.
 
-The same worker serves every runner. It is started as
-`python -m evalkit.execution.worker RUN_FOLDER MODEL WORKER_ID EVENT_FD PARENT_PID`, gets jobs as JSON lines on
-standard input, and tells what happens as JSON lines on the event pipe.
+The same worker serves every runner. `serve` is all of it: jobs come in, events come out. As a local process it is
+started as `python -m evalkit.execution.worker RUN_FOLDER MODEL WORKER_ID EVENT_FD PARENT_PID`, reads jobs as JSON lines
+from standard input, and writes events as JSON lines into the event pipe.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
+from evalkit.core.digest import plain
 from evalkit.core.errors import EvalkitError, StoreError
 from evalkit.core.records import Job, Request
 from evalkit.engines.base import Engine
 from evalkit.engines.catalog import create_engine
+from evalkit.execution.events import Alive, Event, JobDone, JobFailed, JobProgress, LoadFailed, Ready, encode
 from evalkit.execution.pending import index_subset
 from evalkit.plan.manifest import from_manifest
 from evalkit.plan.plan import Pair, RunPlan
 from evalkit.results.store import RunStore
 
-Event = Mapping[str, Any]
-Send = Callable[[Event], None]
 PROGRESS_SECONDS = 0.25
 HEARTBEAT_SECONDS = 1.0
 PR_SET_PDEATHSIG = 1
+LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 class Worker:
@@ -54,8 +54,8 @@ class Worker:
         self.id = worker_id
         self.engine = engine
 
-    def run_job(self, job: Job, send: Send) -> None:
-        """Answer the job's open requests and append the replies; tells progress and the end."""
+    def run_job(self, job: Job) -> Iterator[Event]:
+        """Answer the job's open requests and append the replies; yields its progress and its end."""
         pending = self._pending(job)
         failed: list[str] = []
         started = last = time.monotonic()
@@ -68,20 +68,11 @@ class Worker:
                 count += 1
                 if time.monotonic() - last > PROGRESS_SECONDS:
                     last = time.monotonic()
-                    send({"event": "progress", "job": job.id, "done": count, "of": len(pending)})
+                    yield JobProgress(job.id, count, len(pending))
         finally:
             writer.close()
         seconds = round(time.monotonic() - started, 3)
-        send(
-            {
-                "event": "done",
-                "job": job.id,
-                "asked": count,
-                "seconds": seconds,
-                "errors": len(failed),
-                "first_error": failed[0] if failed else "",
-            }
-        )
+        yield JobDone(job.id, count, seconds, len(failed), failed[0] if failed else "")
 
     def _pending(self, job: Job) -> dict[str, Request]:
         """key -> request of everything in the job that has no answer in the store; all keys are kept in the index."""
@@ -92,80 +83,111 @@ class Worker:
         return {r.key: r for asked in requests.values() for r in asked if r.key not in answered}
 
 
-def failure(error: BaseException) -> dict[str, str]:
-    """An error as an event's fields; the traceback goes to the log."""
+@dataclass(frozen=True)
+class ErrorReport:
+    """An error as events carry it."""
+
+    kind: str
+    error: str
+    hint: str
+
+
+def report_error(error: BaseException) -> ErrorReport:
+    """What an event says of an error; the traceback goes to the worker's log."""
     traceback.print_exception(error)
     if isinstance(error, EvalkitError):
-        return {"kind": type(error).__name__, "error": error.message, "hint": error.hint}
+        return ErrorReport(type(error).__name__, error.message, error.hint)
     if isinstance(error, MemoryError):
-        return {
-            "kind": "MemoryError",
-            "error": "out of memory",
-            "hint": "use a smaller model or --set model.batch_tokens=N",
-        }
-    return {"kind": type(error).__name__, "error": f"{type(error).__name__}: {error}", "hint": "see the worker's log"}
+        return ErrorReport(MemoryError.__name__, "out of memory", "use a smaller model or --set model.batch_tokens=N")
+    return ErrorReport(type(error).__name__, f"{type(error).__name__}: {error}", "see the worker's log")
 
 
-def run_guarded(worker: Worker, job: Job, send: Send) -> bool:
-    """Run one job; a failure becomes an event. False when the worker cannot go on."""
+def serve(load: Callable[[], Worker], jobs: Iterable[Job]) -> Generator[Event]:
+    """Load the model and run the jobs as they come; yields everything that the runner must know.
+
+    The same for every runner: what differs is where jobs come from and where events go. It ends after the last job, or
+    before where the worker cannot go on: when its model cannot be loaded, memory is exhausted, or results cannot be
+    written.
+    """
     try:
-        worker.run_job(job, send)
-        return True
-    except Exception as error:  # reported with its traceback; the runner decides what follows
-        send({"event": "failed", "job": job.id, **failure(error)})
-        return not isinstance(error, (StoreError, MemoryError))
+        started = time.monotonic()
+        worker = load()
+        facts = plain(worker.engine.describe())
+    except Exception as error:  # reported with its traceback
+        yield LoadFailed(**asdict(report_error(error)))
+        return
+    try:
+        yield Ready(round(time.monotonic() - started, 3), facts)
+        for job in jobs:
+            failure = None
+            try:
+                yield from worker.run_job(job)
+            except Exception as error:  # reported with its traceback; the runner decides what follows
+                fatal = isinstance(error, (StoreError, MemoryError))
+                failure = JobFailed(job.id, **asdict(report_error(error)), worker_ends=fatal)
+            if failure:  # outside the handler, which would hold the error's frames and their memory
+                yield failure
+                if failure.worker_ends:
+                    return
+    finally:
+        close_engine(worker.engine)
+
+
+def close_engine(engine: Engine) -> None:
+    """Close an engine that is not used again; what goes wrong then is for the log alone."""
+    try:
+        engine.close()
+    except Exception as error:  # printed; the replies are written
+        traceback.print_exception(error)
+
+
+def loader(open_store: Callable[[], RunStore], model: str, worker_id: str) -> Callable[[], Worker]:
+    """Loads the model that the run's manifest describes."""
+
+    def load() -> Worker:
+        store = open_store()
+        plan = from_manifest(store.manifest())
+        return Worker(store, plan, model, worker_id, create_engine(plan.models[model]))
+
+    return load
 
 
 def main(argv: list[str]) -> int:
-    """The worker process."""
+    """The worker process; 1 when it could not go on."""
     folder, model, worker_id, fd, parent = argv
     die_with(int(parent))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
     with os.fdopen(int(fd), "w", buffering=1, encoding="utf-8") as pipe:
-        turn = threading.Lock()
+        lock = threading.Lock()
 
         def send(event: Event) -> None:
-            with turn, contextlib.suppress(BrokenPipeError, ValueError):  # the parent, or the pipe, is gone
-                pipe.write(json.dumps(event) + "\n")
+            with lock, contextlib.suppress(BrokenPipeError, ValueError):  # the parent, or the pipe, is gone
+                pipe.write(encode(event))
                 pipe.flush()
 
         start_heartbeat(send)
+        return forward(serve(loader(lambda: RunStore(Path(folder)), model, worker_id), map(_job, sys.stdin)), send)
 
-        return serve(lambda: RunStore(Path(folder)), model, worker_id, map(_job, sys.stdin), send)
 
-
-def serve(open_store: Callable[[], RunStore], model: str, worker_id: str, jobs: Iterable[Job], send: Send) -> int:
-    """Load the model, run the jobs as they come, tell of both; 1 when the worker cannot go on.
-
-    The same for every runner: what differs is where jobs come from and where events go.
-    """
-    try:
-        store = open_store()
-        plan = from_manifest(store.manifest())
-        started = time.monotonic()
-        engine = create_engine(plan.models[model])
-    except Exception as error:  # reported with its traceback
-        send({"event": "load_failed", **failure(error)})
-        return 1
-    send({"event": "ready", "seconds": round(time.monotonic() - started, 3), "facts": dict(engine.describe())})
-    worker = Worker(store, plan, model, worker_id, engine)
-    for job in jobs:
-        if not run_guarded(worker, job, send):
-            return 1
-    engine.close()
-    return 0
+def forward(events: Iterable[Event], send: Callable[[Event], None]) -> int:
+    """Send the events of `serve` as they come; 1 when the last one says that the worker could not go on."""
+    code = 0
+    for event in events:
+        send(event)
+        code = int(isinstance(event, LoadFailed) or (isinstance(event, JobFailed) and event.worker_ends))
+    return code
 
 
 def _job(line: str) -> Job:
     return Job(**json.loads(line))
 
 
-def start_heartbeat(send: Send, seconds: float = HEARTBEAT_SECONDS) -> None:
+def start_heartbeat(send: Callable[[Event], None], seconds: float = HEARTBEAT_SECONDS) -> None:
     """A sign of life from now on, also while the model loads or a long batch runs."""
 
     def beat() -> None:
         while True:
-            send({"event": "alive"})
+            send(Alive())
             time.sleep(seconds)
 
     threading.Thread(target=beat, daemon=True).start()
@@ -174,10 +196,11 @@ def start_heartbeat(send: Send, seconds: float = HEARTBEAT_SECONDS) -> None:
 def die_with(parent: int) -> None:
     """Ask the kernel to end this process with its parent, so that a killed run leaves no orphan.
 
-    Linux only; elsewhere the end of standard input ends the worker after its job.
+    Linux only; elsewhere the end of standard input ends the worker after its job. The runner calls it between fork and
+    exec, which it survives: a parent may die, or the worker be stopped, before the first line of this module is run.
     """
     if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:  # it died before the call above
             os._exit(1)
 

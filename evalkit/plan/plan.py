@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -147,16 +148,24 @@ class Planned:
     """The outputs of models that are recorded, matched to the samples."""
     warnings: tuple[str, ...] = ()
     """What is done otherwise than asked for."""
+    kept: frozenset[Pair] = frozenset()
+    """Pairs of the run that is extended which the command does not name: they are scored, not asked."""
 
     @property
     def runnable(self) -> tuple[Pair, ...]:
-        """The pairs whose model can be used."""
-        return tuple(pair for pair in self.plan.pairs if pair.model not in self.broken)
+        """The pairs that are asked: the command's, where the model can be used."""
+        return tuple(pair for pair in self.plan.pairs if pair.model not in self.broken and pair not in self.kept)
 
 
-def make_plan(options: RunOptions) -> Planned:
-    """Resolve names, check configs and data, fingerprint models. EvalkitError before any model loads."""
-    selection = select_configs(options)
+Refine = Callable[[Selection], Selection]
+
+
+def make_plan(options: RunOptions, refine: Refine = lambda selection: selection) -> Planned:
+    """Resolve names, check configs and data, fingerprint models. EvalkitError before any model loads.
+
+    `refine` is given the selection before anything is read.
+    """
+    selection = refine(select_configs(options))
     identities, broken = _identify(selection)
     plan = RunPlan(
         models=selection.models,
@@ -228,4 +237,4 @@ def _recorded_outputs(plan: RunPlan, pair: Pair, task: Task) -> Outputs | None:
 
 
 def _absolute(path: str | None) -> str | None:
-    return path if path is None or path == "samples" else str(Path(path).expanduser().resolve())
+    return path if path is None or path == "samples" else os.path.realpath(os.path.expanduser(path))

@@ -11,6 +11,7 @@ from evalkit.core.errors import ConfigError
 from evalkit.core.records import Benchmark, Score, Verdict
 from evalkit.plan.plan import Pair
 from evalkit.report.gate import headlines
+from evalkit.report.tables import markdown_cell
 from evalkit.results.scored import StoredRun
 from evalkit.scoring.aggregate import headline_parts, weights_of
 from evalkit.scoring.metrics.base import VALUE
@@ -239,7 +240,7 @@ def as_markdown(found: Comparison, flips: int) -> str:
     """The comparison for eyes and for pull requests, with at most so many flipped samples a row."""
     from tabulate import tabulate
 
-    rows = [[d.row, _both(d.a.version, d.b.version), *_cells(d)] for d in found.differences]
+    rows = [[markdown_cell(d.row), _both(d.a.version, d.b.version), *_cells(d)] for d in found.differences]
     head = ["row", "version", "A", "B", "B - A", "95 % interval", "p", "test", "pairs", "better", "worse"]
     align = ["left"] * 2 + ["right"] * 5 + ["left"] + ["right"] * 3
     grid = tabulate(rows, head, tablefmt="github", colalign=align, disable_numparse=True)

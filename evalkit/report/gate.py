@@ -13,6 +13,7 @@ from evalkit.core.errors import ConfigError
 from evalkit.core.records import Score
 from evalkit.core.registry import did_you_mean
 from evalkit.report.reference import Entry, Reference, as_number, column_of, named_column, same_row
+from evalkit.report.tables import printable
 
 DEFAULT_TOLERANCE = 1.0
 """Points; about two samples of the smallest published benchmarks (HumanEval has 164)."""
@@ -177,10 +178,7 @@ def as_text(checks: Sequence[Check]) -> str:
     """A line a check, and how many there are of each verdict."""
     from tabulate import tabulate
 
-    rows = [
-        [c.row, c.model, c.version or "-", *_numbers(c), f"{c.verdict}: {c.why}" if c.why else c.verdict]
-        for c in checks
-    ]
+    rows = [[*map(printable, (c.row, c.model, c.version or "-")), *_numbers(c), printable(_told(c))] for c in checks]
     head = ["row", "model", "version", "expected", "got", "diff", "band", "verdict"]
     align = ["left"] * 3 + ["right"] * 4 + ["left"]
     grid = tabulate(rows, head, tablefmt="simple", colalign=align, disable_numparse=True)
@@ -207,7 +205,7 @@ def as_junit(checks: Sequence[Check], name: str) -> str:
     for check in checks:
         version = f" [{check.version}]" if rows.count((check.row, check.model)) > 1 else ""
         case = ElementTree.SubElement(suite, "testcase", classname=check.model, name=check.row + version, time="0")
-        told = NOT_XML.sub("", f"{check.verdict}: {check.why}" if check.why else check.verdict)
+        told = NOT_XML.sub("", _told(check))
         if not check.ok:
             failure = ElementTree.SubElement(case, "failure", type=check.verdict, message=told)
             failure.text = f"expected {_points(check.expected)}, got {_points(check.got)}, band {_points(check.band)}"
@@ -217,6 +215,10 @@ def as_junit(checks: Sequence[Check], name: str) -> str:
             ElementTree.SubElement(case, "system-out").text = told
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _told(check: Check) -> str:
+    return f"{check.verdict}: {check.why}" if check.why else check.verdict
 
 
 def _is_skipped(check: Check) -> bool:

@@ -21,6 +21,7 @@ from evalkit.core.digest import digest
 from evalkit.core.errors import StoreError
 from evalkit.core.records import Request, Sample
 from evalkit.plan.plan import Pair, RunPlan
+from evalkit.plan.task import gen_settings
 
 LONG_VALUE = 1 << 16
 """Characters of a text column from which on it is left out, unless scoring needs whole rows: prompts of a million
@@ -38,9 +39,10 @@ class IndexedSample:
 
 def request_version(plan: RunPlan, pair: Pair) -> str:
     """Digest of everything that decides a pair's keys; index lines of another version do not count."""
-    facts = plan.facts_of(pair)
-    parts = [plan.benchmarks[pair.benchmark].hash, plan.fingerprints[pair.model], facts.data_fingerprint]
-    return digest([*parts, facts.draws, plan.seed], 12)
+    facts, benchmark, model = plan.facts_of(pair), plan.benchmarks[pair.benchmark], plan.models[pair.model]
+    asked = gen_settings(benchmark, model, plan.seed) if benchmark.mode == "gen" else None
+    parts = [benchmark.hash, plan.fingerprints[pair.model], facts.data_fingerprint, facts.draws, plan.seed]
+    return digest([*parts, model.kind, asked], 12)
 
 
 def keys_of(requests: Iterable[Request]) -> dict[str, str]:

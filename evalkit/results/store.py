@@ -22,6 +22,7 @@ from typing import IO, Any
 
 from evalkit.core.digest import digest, plain
 from evalkit.core.errors import StoreError
+from evalkit.core.jsontext import escaped, without_surrogates
 from evalkit.core.records import Reply, Request, Verdict
 
 MANIFEST = "manifest.json"
@@ -47,9 +48,20 @@ def disk_errors(path: Path) -> Iterator[None]:
             errno.EDQUOT: ("the disk quota is used up", "free some space and run the same command again: it continues"),
             errno.EROFS: ("the file system is read-only", "choose another folder with --work-dir"),
             errno.EACCES: ("permission denied", "choose another folder with --work-dir"),
+            errno.ENAMETOOLONG: ("the path is too long", "choose a shorter --work-dir"),
+            errno.ELOOP: ("symbolic links lead in a circle", "choose another folder with --work-dir"),
         }
         why, hint = hints.get(error.errno or 0, (error.strerror or str(error), "check the folder of --work-dir"))
         raise StoreError(f"cannot write {path}: {why}", hint) from error
+
+
+@contextmanager
+def read_errors(path: Path) -> Iterator[None]:
+    """Turns the system's errors in looking for runs into one StoreError."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(f"cannot read {path}: {error.strerror}", "check --work-dir and the name of the run") from error
 
 
 def safe(name: str) -> str:
@@ -83,7 +95,7 @@ class LineWriter:
 
     def append_line(self, record: Mapping[str, Any]) -> None:
         """Write one line."""
-        line = json.dumps(record, ensure_ascii=False, allow_nan=False).encode("utf-8", "surrogatepass")
+        line = escaped(json.dumps(record, ensure_ascii=False, allow_nan=False)).encode()
         with disk_errors(self.path):
             self._file.write(line + b"\n")
             self._file.flush()
@@ -102,8 +114,9 @@ class ReplyWriter(LineWriter):
     """Appends replies of one worker to one file."""
 
     def append(self, request: Request, reply: Reply) -> None:
-        """Write one reply."""
+        """Write one reply; a lone surrogate becomes U+FFFD, as few readers of JSON take it even as an escape."""
         record = {k: v for k, v in plain(reply).items() if v != REPLY_DEFAULTS.get(k, ...)}
+        record = {k: without_surrogates(v) if isinstance(v, str) else v for k, v in record.items()}
         record |= {"sample": request.sample_id}
         record |= {"label": request.label} if request.label else {}
         self.append_line(record)
@@ -196,7 +209,7 @@ class RunStore:
 
     def write_verdicts(self, model: str, benchmark: str, subset: str, verdicts: Iterable[Verdict]) -> None:
         """The judgements on one subset, a line a sample, in sample order."""
-        lines = [json.dumps(plain(v), ensure_ascii=False, default=str) + "\n" for v in verdicts]
+        lines = [escaped(json.dumps(plain(v), ensure_ascii=False, default=str)) + "\n" for v in verdicts]
         write_file(self.verdicts_path(model, benchmark) / f"{safe(subset)}.jsonl", "".join(lines))
 
     def verdicts(self, model: str, benchmark: str) -> list[Verdict]:
@@ -313,14 +326,14 @@ def write_file(path: Path, content: str | bytes) -> None:
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            aside.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass"))
+            aside.write_bytes(content if isinstance(content, bytes) else without_surrogates(content).encode())
             aside.replace(path)
         finally:
             aside.unlink(missing_ok=True)
 
 
 def _json(value: Any) -> str:
-    return json.dumps(plain(value), ensure_ascii=False, indent=1, default=str) + "\n"
+    return escaped(json.dumps(plain(value), ensure_ascii=False, indent=1, default=str)) + "\n"
 
 
 def _read_replies(path: Path) -> Iterator[Reply]:
@@ -367,7 +380,8 @@ def create_run(parent: Path, manifest: Mapping[str, Any]) -> RunStore:
 
 def list_runs(parent: Path) -> list[RunStore]:
     """All runs below `parent`, oldest first."""
-    return [RunStore(path.parent) for path in sorted(parent.glob(f"*/{MANIFEST}"))]
+    with read_errors(parent):
+        return [RunStore(path.parent) for path in sorted(parent.glob(f"*/{MANIFEST}"))]
 
 
 def find_unfinished(parent: Path, plan_hash: str) -> RunStore | None:
@@ -388,7 +402,8 @@ def open_run(name: str, parent: Path) -> RunStore:
         runs = list_runs(parent)
         name = runs[-1].name if runs else "?"
     for folder in (Path(name), parent / name):
-        if (folder / MANIFEST).is_file():
-            return RunStore(folder)
+        with read_errors(folder):
+            if (folder / MANIFEST).is_file():
+                return RunStore(folder)
     known = ", ".join(s.name for s in list_runs(parent)[-5:]) or "none"
     raise StoreError(f"no run at {name}", f"runs in {parent}: {known}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -138,6 +139,17 @@ def _outermost(paths: Iterable[str]) -> list[str]:
     return chosen
 
 
+START_HINTS = {
+    errno.EACCES: "this user may not execute it: check the owner and mode of the program and of its folders",
+    errno.EPERM: "this user may not execute it: check the owner and mode of the program and of its folders",
+    errno.ENOENT: "the program is gone since the start of the command",
+    errno.EAGAIN: "there are too many processes: use fewer workers",
+    errno.ENOMEM: "memory is short: use fewer workers",
+    errno.EMFILE: "allow more open files (ulimit -n), or use fewer workers",
+}
+"""What to do when a process cannot be started."""
+
+
 def start(backend: Backend, folder: str, descriptor: int) -> subprocess.Popen[bytes]:
     """A server's process, with its end of the socket; in a session of its own, with an empty environment."""
     inner = INNER_FOLDER if backend.name == "bubblewrap" else folder
@@ -153,4 +165,4 @@ def start(backend: Backend, folder: str, descriptor: int) -> subprocess.Popen[by
         )  # fmt: skip
     except OSError as error:
         message = f"no process can be started for generated programs: {error}"
-        raise SandboxError(message, "use fewer workers") from error
+        raise SandboxError(message, START_HINTS.get(error.errno or 0, "run.py doctor")) from error

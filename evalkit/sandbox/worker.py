@@ -12,8 +12,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from typing import IO, Any
 
 from evalkit.sandbox.backend import Backend, SandboxError, start
@@ -33,12 +33,24 @@ class WorkerLost(Exception):
     """A server ended, or does not answer; what it worked on was not judged."""
 
 
+@contextmanager
+def scratch_errors() -> Iterator[None]:
+    """Turns errors of the temporary folder into a SandboxError: nothing was judged, whatever the program is like."""
+    try:
+        yield
+    except OSError as error:
+        place = os.environ.get("TMPDIR") or "/tmp"
+        message = f"programs are not judged, nothing can be written to {place}: {error.strerror or error}"
+        raise SandboxError(message, "free some space there, or set TMPDIR to another folder") from error
+
+
 class Worker:
     """A server at work; to be closed."""
 
     def __init__(self, backend: Backend) -> None:
         """Start one; SandboxError when it does not come up."""
-        self.folder = tempfile.mkdtemp(prefix="evalkit-sandbox-")
+        with scratch_errors():
+            self.folder = tempfile.mkdtemp(prefix="evalkit-sandbox-")
         self.control, inner = socket.socketpair(socket.AF_UNIX, SEQUENCED)
         try:
             with inner:
@@ -94,8 +106,9 @@ class Worker:
             "libraries": libraries_of(program),
         }
         with ExitStack() as stack:
-            source = _file(stack, program.source)
-            tests = _file(stack, json.dumps(order))
+            with scratch_errors():
+                source = _file(stack, program.source)
+                tests = _file(stack, json.dumps(order))
             read_end, write_end = os.pipe()
             answer = stack.enter_context(open(read_end, "rb"))
             try:

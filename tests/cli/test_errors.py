@@ -274,4 +274,4 @@ def test_worker_killed_twice_is_given_up_with_its_likely_cause(configs: Path, tm
         time.sleep(0.02)
     output, errors = process.communicate(timeout=240)
     assert process.returncode == 1 and "Traceback" not in errors
-    assert "killed (SIGKILL), most likely by the system for want of memory" in output
+    assert "killed (SIGKILL), most likely by the system because it ran out of memory" in output

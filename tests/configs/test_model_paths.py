@@ -34,3 +34,12 @@ def test_an_override_for_another_model_leaves_a_path_alone() -> None:
     overrides = [Override(("dtype",), "float16", "other"), Override(("gpus",), 2, "mine")]
     spec = model_from_path("/models/mine", "base", overrides, {})
     assert (spec.dtype, spec.gpus) == ("auto", 2)
+
+
+@pytest.mark.parametrize("path", [".", "./", "..", "../", "../here", "deep/..", "deep/../../here/."])
+def test_a_path_of_dots_is_named_after_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    (tmp_path / "here" / "deep").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    name = model_from_path(path, "base", [], {}).name
+    assert name == (tmp_path.name if path in ("..", "../") else "here")
+    assert model_from_path("ck", "base", [], {"peft_path": path}).name == f"ck+{name}"

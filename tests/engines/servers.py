@@ -178,6 +178,8 @@ class Stub:
         self.faults: Counter[str] = Counter()
         self.busy = self.most_busy = 0
         self.closed = False
+        self.sent = 0
+        """Bytes of bodies without end."""
         self._lock = threading.Lock()
         self._server = ThreadingHTTPServer(("127.0.0.1", port), self._handler())
         self._server.daemon_threads = True
@@ -269,6 +271,24 @@ class Stub:
                 elif fault == "slow":
                     time.sleep(1.5)
                     self.say(200, stub.value(body))
+                elif fault in ("endless", "endless 500", "stalls"):  # until the other side hangs up
+                    self.send_response(500 if fault.endswith("500") else 200)
+                    self.send_header("Transfer-Encoding", "chunked")
+                    self.end_headers()
+                    self.close_connection = True
+                    piece = b'{"choices": "' + b" " * (1 << 20)
+                    with contextlib.suppress(OSError):
+                        while not stub.closed:
+                            self.wfile.write(f"{len(piece):x}\r\n".encode() + piece + b"\r\n")
+                            stub.sent += len(piece)
+                            while fault == "stalls" and not stub.closed:
+                                time.sleep(0.05)
+                elif fault == "silent":
+                    self.close_connection = True
+                    while not stub.closed:
+                        time.sleep(0.05)
+                elif fault == "deep":
+                    self.say(200, b'{"choices": ' + b"[" * 100_000)
                 elif fault == "broken":
                     self.say(200, b'{"choices": [{"text": "half')
                 elif fault.startswith("429"):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 import subprocess
 import threading
 import time
@@ -15,6 +17,7 @@ import pytest
 from evalkit.core.errors import ConfigError, ModelError
 from evalkit.core.records import GenSettings, ModelSpec, Reply, Request, Turn
 from evalkit.engines.catalog import create_engine
+from evalkit.engines.openai_api.secret import Secret
 from tests import helpers
 from tests.engines.servers import Stub, best, free_port, logprob, output_of
 
@@ -300,6 +303,83 @@ def test_retry_after_is_honoured() -> None:
         ask(spec(stub.url, "chat", concurrency=1), gen_requests(6))
         gaps = [b - a for a, b in zip(stub.times, stub.times[1:], strict=False)]
     assert max(gaps) >= 1.0 and gaps.index(max(gaps)) == 3
+
+
+def test_an_answer_without_end_is_cut_off_and_the_others_go_on() -> None:
+    with Stub(lambda number, body: "endless" if "question 2" in str(body) else None) as stub:
+        found = ask(spec(stub.url, "chat", concurrency=4), gen_requests(8))
+        assert stub.sent <= 80 << 20, "no more than the limit was read, and what lay in buffers"
+    assert [r.error for r in found.values() if r.error] == ["the answer does not end: more than 64 MiB"]
+
+
+def test_an_error_without_end_is_an_error_like_others() -> None:
+    with Stub(lambda number, body: "endless 500" if number == 1 else None) as stub:
+        found = ask(spec(stub.url, "chat", concurrency=2), gen_requests(4))
+        assert stub.sent <= 16 << 20 and not any(r.error for r in found.values())
+
+
+@pytest.mark.parametrize("fault", ["silent", "stalls"])
+def test_an_answer_that_stops_coming_is_asked_again_and_the_others_go_on(fault: str) -> None:
+    """The time of a whole try is an hour here: only the idle time-out can end it."""
+    hangs = {1, 2}
+    with Stub(lambda number, body: fault if number in hangs else None) as stub:
+        found = ask(
+            spec(stub.url, "chat", concurrency=4, timeout=3600, idle_timeout=1, retry_seconds=600), gen_requests(12)
+        )
+        assert not any(r.error for r in found.values()) and stub.faults[fault] == 2
+
+
+@pytest.mark.parametrize("fault", ["silent", "stalls"])
+def test_an_answer_that_never_comes_is_its_samples_error(fault: str) -> None:
+    with Stub(lambda number, body: fault if "question 3" in str(body) else None) as stub:
+        model = spec(stub.url, "chat", concurrency=4, timeout=3600, idle_timeout=1.5, retry_seconds=600)
+        found = ask(model, gen_requests(6))
+        assert [key for key, r in found.items() if r.error] == ["k3"] and "nothing came" in str(found["k3"].error)
+        assert stub.faults[fault] == 2
+
+
+def test_a_slow_endpoint_is_not_taken_for_a_silent_one() -> None:
+    """Every answer takes longer than the idle time-out, and than 20 times the first, of a single token."""
+    with Stub() as stub:
+        engine = create_engine(spec(stub.url, "chat", concurrency=2, idle_timeout=0.1))
+        asked, stub.delay = len(stub.bodies), 3.0
+        try:
+            found = list(engine.run(gen_requests(4)))
+        finally:
+            engine.close()
+        assert len(stub.bodies) == asked + 4 and not any(r.error for r in found)
+
+
+def test_an_answer_nested_without_end_is_no_answer() -> None:
+    with Stub(lambda number, body: "deep" if number == 1 else None) as stub:
+        found = ask(spec(stub.url, "chat", concurrency=1), gen_requests(3))
+        assert not any(r.error for r in found.values()) and len(stub.bodies) == 1 + 3 + 1
+
+
+def key_forms() -> list[str]:
+    spelled = [" ".join(KEY), "-".join(KEY[i : i + 4] for i in range(0, len(KEY), 4))]
+    parts = [KEY[:14], KEY[6:20], KEY[-9:], KEY[:12] + "****" + KEY[-8:], KEY[::-1]]
+    texts = [KEY, f"Bearer {KEY}", f"x{KEY}", f"{{'key': '{KEY}'}}"]
+    return [*spelled, *parts, KEY.encode().hex(), *(base64.b64encode(t.encode()).decode() for t in texts)]
+
+
+@pytest.mark.parametrize("form", key_forms())
+def test_no_form_of_the_key_is_repeated(form: str) -> None:
+    """Whole, in parts, spelled apart, encoded: at most 7 characters in a row are left of it."""
+    secret = Secret(KEY)
+    shown = secret.hide(f"Incorrect key: {form}.")
+    assert "[key]" in shown and shown.startswith("Incorrect key: ")
+    left = re.findall(r"[A-Za-z0-9+/]+", shown)
+    decoded = [base64.b64decode(word[k : len(word) - (len(word) - k) % 4]) for word in left for k in range(4)]
+    assert not any(KEY[i : i + 8].encode() in text for i in range(len(KEY) - 7) for text in [shown.encode(), *decoded])
+    assert secret.hide("no key is in this") == "no key is in this"
+
+
+def test_a_reply_keeps_what_is_no_long_part_of_the_key() -> None:
+    secret = Secret(KEY)
+    assert secret.hide_long(f"the prefix {KEY[:8]} is usual") == f"the prefix {KEY[:8]} is usual"
+    assert secret.hide_long(f"{KEY[2:22]}!") == "[key]!"
+    assert secret.hide_long("x" * 100) == "x" * 100 and Secret("EMPTY").hide_long("an EMPTY list") == "an EMPTY list"
 
 
 def test_rate_and_concurrency_are_limits() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from evalkit.core.records import Job
-from evalkit.execution.slurm import balanced, living
+from evalkit.execution.slurm import balanced, element_states
 from tests import helpers
 
 TOTAL = 4 * 8 * 4 + 16
@@ -115,16 +115,12 @@ def submit_devices() -> None:
 
     from evalkit.core.records import ModelSpec
     from evalkit.execution.runner import Limits
-    from evalkit.execution.slurm import SlurmOptions, _Session
+    from evalkit.execution.slurm import SlurmLauncher, SlurmOptions
     from evalkit.results.store import RunStore
 
-    class Plan:
-        models = {"m": ModelSpec("m", "p", "base", gpus=2)}  # noqa: RUF012 - a stand-in of one field
-
     with tempfile.TemporaryDirectory() as folder:
-        plan: Any = Plan()
-        session = _Session(RunStore(Path(folder)), plan, [], lambda *_: None, Limits(2), SlurmOptions("all"))
-        for job in session._executor("m").submit_array([devices, devices]):
+        launcher = SlurmLauncher(RunStore(Path(folder)), Limits(2), SlurmOptions("all"))
+        for job in launcher.submitter(ModelSpec("m", "p", "base", gpus=2)).submit_array([devices, devices]):
             print("devices", job.result())
 
 
@@ -139,7 +135,7 @@ def test_balanced_parts() -> None:
 @pytest.mark.skipif(shutil.which("squeue") is not None, reason="a real squeue is here")
 def test_squeue_absent_is_an_error() -> None:
     with pytest.raises(OSError, match="squeue"):
-        living(["1"])
+        element_states(["1"])
 
 
 @pytest.mark.parametrize(("runner", "tool"), [("ray", "ray"), ("slurm", "sbatch")])

@@ -1,4 +1,4 @@
-"""Handing out jobs: the order, the split of the last ones, and the isolation of bad samples."""
+"""Assigning jobs: the order, the split of the last ones, and the isolation of bad samples."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evalkit.core.records import Job
-from evalkit.execution.dispatch import FUTILE, LEAST_SPLIT, Dispatch
+from evalkit.execution.dispatch import MAX_CONSECUTIVE_FAILURES, MIN_SPLIT, Dispatch
 
 SIZES = st.lists(st.integers(1, 300), min_size=1, max_size=12)
 
@@ -23,55 +23,69 @@ def samples(jobs: list[Job]) -> list[tuple[str, int]]:
     return sorted((job.subset, i) for job in jobs for i in range(job.start, job.stop))
 
 
-def work(queue: Dispatch, kills: Callable[[Job], bool]) -> list[Job]:
-    """Run all jobs in one worker that some jobs kill; the jobs that ended well."""
-    well = []
-    while (job := queue.take()) is not None:
-        if kills(job):
-            queue.failed(job, "the worker crashed")
-        else:
-            queue.done(job)
-            well.append(job)
+def work(queue: Dispatch, kills: Callable[[Job], bool], workers: int = 1) -> list[Job]:
+    """Run all jobs in workers that some jobs kill, as many at a time; the jobs that ended well."""
+    well: list[Job] = []
+    while running := [job for job in (queue.take() for _ in range(workers)) if job is not None]:
+        for job in running:
+            if kills(job):
+                queue.failed(job, "the worker crashed")
+            else:
+                queue.done(job)
+                well.append(job)
     return well
 
 
 @given(SIZES, st.integers(1, 64))
-def test_every_sample_is_handed_out_once(sizes: list[int], workers: int) -> None:
+def test_every_sample_is_assigned_once(sizes: list[int], workers: int) -> None:
     jobs = jobs_of(sizes)
     queue = Dispatch(jobs, len(jobs), workers)
     taken = work(queue, lambda job: False)
     assert samples(taken) == samples(jobs)
     assert len({job.id for job in taken}) == len(taken)
     assert sum(job.cost for job in taken) == pytest.approx(sum(sizes))
-    assert taken == jobs if workers == 1 else True
+    order = [(job.subset, i) for job in jobs for i in range(job.start, job.stop)]
+    assert [(job.subset, i) for job in taken for i in range(job.start, job.stop)] == order
+    if workers == 1:
+        assert taken == jobs
 
 
 def test_the_last_jobs_are_small_enough_for_all_workers() -> None:
     queue = Dispatch(jobs_of([256] * 3), 3, workers=8)
     assert queue.useful_workers() == 24
     taken = work(queue, lambda job: False)
-    assert len(taken) >= 16 and min(j.stop - j.start for j in taken) >= LEAST_SPLIT
+    assert len(taken) >= 16 and min(j.stop - j.start for j in taken) >= MIN_SPLIT
     # what one worker holds is never more than a share of what was left
     left = 768.0
     for job in taken:
-        assert job.cost <= max(left / 16, 2 * LEAST_SPLIT)
+        assert job.cost <= max(left / 16, 2 * MIN_SPLIT)
         left -= job.cost
 
 
 @settings(max_examples=40)
-@given(SIZES, st.data())
-def test_samples_that_kill_are_isolated(sizes: list[int], data: st.DataObject) -> None:
+@given(SIZES, st.integers(1, 6), st.data())
+def test_samples_that_kill_are_isolated(sizes: list[int], workers: int, data: st.DataObject) -> None:
+    """They alone are given up, beside one healthy sample or a thousand."""
     jobs = jobs_of([*sizes, 200])
     everything = samples(jobs)
     bad = set(data.draw(st.lists(st.sampled_from(everything), min_size=1, max_size=2, unique=True)))
-    queue = Dispatch(jobs, len(jobs))
-    well = work(queue, lambda job: bool(bad & set(samples([job]))))
-    given_up = samples([f.job for f in queue.failures])
-    assert sorted(samples(well) + given_up) == everything
-    if bad & set(given_up) == set(given_up):
-        return
-    # only a fault that was taken for the model's may cost good samples
-    assert any("in a row" in f.cause for f in queue.failures)
+    queue = Dispatch(jobs, len(jobs), workers)
+    well = work(queue, lambda job: bool(bad & set(samples([job]))), workers)
+    assert samples([f.job for f in queue.failures]) == sorted(bad)
+    assert samples(well) == sorted(set(everything) - bad)
+
+
+@settings(max_examples=40)
+@given(st.integers(1, 12), st.integers(1, 60), st.integers(1, 8), st.integers(1, 40))
+def test_jobs_that_kill_at_the_head_cost_no_healthy_one(bad: int, healthy: int, workers: int, size: int) -> None:
+    """The costliest jobs are the first, and the ones that run out of memory."""
+    jobs = jobs_of([size + 50 + i for i in range(bad)] + [size] * healthy)
+    killers = {f"s{i}" for i in range(bad)}
+    queue = Dispatch(jobs, len(jobs), workers)
+    well = work(queue, lambda job: job.subset in killers, workers)
+    assert samples(well) == samples([job for job in jobs if job.subset not in killers])
+    assert {f.job.subset for f in queue.failures} == killers
+    assert samples([f.job for f in queue.failures]) == samples([job for job in jobs if job.subset in killers])
 
 
 def test_one_bad_sample_of_many_costs_only_itself() -> None:
@@ -95,7 +109,7 @@ def test_a_model_that_always_fails_is_given_up_soon() -> None:
         tries.append(job)
         return True
 
-    assert work(queue, kills) == [] and len(tries) == FUTILE
+    assert work(queue, kills) == [] and len(tries) == MAX_CONSECUTIVE_FAILURES
     assert samples([f.job for f in queue.failures]) == samples(jobs_of([256] * 57))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -103,3 +104,20 @@ def test_status_tells_from_another_terminal(tmp_path: Path) -> None:
     assert found["state"] == "complete" and found["seconds_left"] is None
     assert all(p["done"] == p["samples"] for p in found["parts"])
     assert helpers.run("status", "nothing", "--work-dir", work).returncode != 0
+
+
+def test_a_worker_that_is_stopped_at_birth_dies_with_its_parent(tmp_path: Path) -> None:
+    script = (
+        "import os, signal, sys; from pathlib import Path\n"
+        "from evalkit.execution.local import LocalWorker\n"
+        "from evalkit.results.store import RunStore\n"
+        "worker = LocalWorker(RunStore(Path(sys.argv[1])), 'm', 'w1', None, 1)\n"
+        "os.kill(worker.process.pid, signal.SIGSTOP)\n"
+        "print(worker.process.pid, flush=True)\n"
+        "os._exit(0)\n"
+    )
+    folder = tmp_path / "run"
+    folder.mkdir()
+    done = subprocess.run([sys.executable, "-c", script, str(folder)], capture_output=True, text=True, cwd=helpers.ROOT)
+    assert done.stdout.strip().isdigit(), done.stderr
+    wait(lambda: helpers.processes_of(str(folder)) == [])

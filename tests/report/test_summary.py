@@ -217,3 +217,19 @@ def test_cli_refuses_wrong_names_before_running(tmp_path: Path) -> None:
     assert again.returncode == 0 and "76.80" in again.stdout and "69.98" not in again.stdout
     for name in ("summary.txt", "summary.md", "summary.csv"):
         assert "ref:internlm2-20b-turbomind" in (folder / "report" / name).read_text()
+
+
+def test_names_cannot_break_a_table() -> None:
+    """Whatever a model or a row is called: one line a row, no cell too many, nothing that a terminal obeys."""
+    model, row = "a|b\x1b[31m\n\u202e", "=cmd|' /C calc'!A0"
+    names = [model, "=1+1", "-x", "模型\u3000一"]
+    table = make_table([score(row, 12.5, m) for m in names], names, ["note\x1b[2J"])
+    text, markdown, sheet = as_text(table), as_markdown(table), as_csv(table)
+    lines = markdown.splitlines()
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines[:3]} == {4 + len(names) + 1}
+    assert r"a\|b\x1b[31m\n\u202e" in markdown and "模型\u3000一" in markdown
+    assert r"a|b\x1b[31m\n\u202e" in text and r"note\x1b[2J" in text and len(text.splitlines()) == 4
+    for made in (text, markdown):
+        assert not any(c in made for c in "\x1b\u202e")
+    head, cells = list(csv.reader(io.StringIO(sheet)))
+    assert head[4:8] == [model, "'=1+1", "'-x", names[3]] and cells[0] == "'" + row and cells[4] == "12.5"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from evalkit.core.errors import StoreError
-from evalkit.core.records import Reply, Request
+from evalkit.core.records import Reply, Request, Verdict
 from evalkit.results import store as store_module
 from evalkit.results.store import ReplyWriter, RunStore, create_run, find_unfinished, list_runs, open_run
 
@@ -133,3 +133,48 @@ def test_replies_are_readable_json_lines(tmp_path: Path) -> None:
     writer.close()
     record = json.loads(writer.path.read_text())
     assert record == {"key": "k", "nll": 1.5, "n_tokens": 7, "sample": "s/3", "label": "C"}
+
+
+def test_lone_surrogates_leave_every_file_readable_for_other_programs(tmp_path: Path) -> None:
+    """A reply keeps its place with U+FFFD; names come back as they are."""
+    store, odd = _store(tmp_path), "a\ud83d b\udc80"
+    writer = store.writer("m", "b", "s", "w1")
+    writer.append(_request("k"), Reply("k", text=odd, error=""))
+    writer.append(_request("e"), Reply("e", error=odd))
+    writer.close()
+    index = store.index_writer("m", "b", "s", "w1")
+    index.append_line({"version": "v", "sample": odd, "keys": {odd: "k"}})
+    index.close()
+    store.write_verdicts("m", "b", "s", [Verdict(odd, answer=odd, gold=odd, values={}, subset="s")])
+    store.set_status("complete", note=odd)
+    store.write_report("summary.txt", odd)
+    files = [path for path in store.folder.rglob("*") if path.is_file()]
+    assert len(files) == 5
+    for path in files:
+        text = path.read_bytes().decode("utf-8")  # strict
+        for line in text.splitlines() if path.suffix == ".jsonl" else []:
+            assert isinstance(json.loads(line), dict)
+    assert store.replies("m", "b") == {
+        "k": Reply("k", text="a\ufffd b\ufffd"),
+        "e": Reply("e", error="a\ufffd b\ufffd"),
+    }
+    assert list(store.index_lines("m", "b", "s")) == [{"version": "v", "sample": odd, "keys": {odd: "k"}}]
+    assert store.manifest()["note"] == odd and store.verdicts("m", "b")[0].answer == odd
+
+
+def test_replies_with_surrogates_of_earlier_versions_are_read(tmp_path: Path) -> None:
+    store = _store(tmp_path)
+    path = store.writer("m", "b", "s", "w1").path
+    path.write_bytes(json.dumps({"key": "k", "text": "a\ud83d"}, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+    assert store.replies("m", "b")["k"].text == "a\ud83d"
+
+
+@pytest.mark.parametrize("bad", ["long", "circle"])
+def test_a_place_that_cannot_be_is_a_store_error(tmp_path: Path, bad: str) -> None:
+    (tmp_path / "circle").symlink_to("circle")
+    place = tmp_path / ("x" * 300 if bad == "long" else bad)
+    with pytest.raises(StoreError, match=r"too long|circle"):
+        create_run(place, {})
+    for look in (lambda: open_run(str(place), tmp_path), lambda: open_run("", place)):
+        with pytest.raises(StoreError):
+            look()

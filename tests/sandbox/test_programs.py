@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gzip
 import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +21,8 @@ import pytest
 from evalkit.core.calls import parse_calls
 from evalkit.core.records import NamedCall
 from evalkit.sandbox import run_program, run_programs
+from evalkit.sandbox.backend import SandboxError
+from evalkit.sandbox.pool import choose
 from evalkit.sandbox.records import FAILURES, Program
 from evalkit.scoring.extract import extract
 from evalkit.scoring.metrics import Case, Judged, Tools, make_metric
@@ -235,3 +239,44 @@ def test_servers_that_are_killed_lose_no_verdict() -> None:
     assert len(classes) == 60 and len(killed) >= 3
     assert set(classes) == {"passed"}
     assert not [line for line in below(os.getpid()) if "sandbox" in line]
+
+
+def test_a_temporary_folder_that_takes_nothing_is_an_error_and_no_verdict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wrong answer must never be the disk's."""
+    backend = choose()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with pytest.raises(SandboxError, match="not judged, nothing can be written") as refused:
+        run_programs([Program("x = 1", 3.0)], 1, backend)
+    assert "TMPDIR" in refused.value.hint
+    monkeypatch.setattr(tempfile, "tempdir", None)
+
+    def full(*args: Any, **more: Any) -> Any:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
+    with pytest.raises(SandboxError, match="No space left on device"):
+        run_programs([Program("x = 1", 3.0)], 1, backend)
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.EACCES, "owner and mode"),
+        (errno.EAGAIN, "fewer workers"),
+        (errno.EMFILE, "ulimit -n"),
+        (errno.EIO, "doctor"),
+    ],
+)
+def test_a_process_that_cannot_be_started_has_a_hint_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, number: int, words: str
+) -> None:
+    def refuse(*args: Any, **more: Any) -> Any:
+        raise OSError(number, os.strerror(number))
+
+    backend = choose()
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    with pytest.raises(SandboxError) as refused:
+        run_programs([Program("x = 1", 3.0)], 1, backend)
+    assert words in refused.value.hint

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import httpx2
 
@@ -17,8 +18,18 @@ from evalkit.engines.openai_api.limits import Budget, Window
 from evalkit.engines.openai_api.options import Options
 from evalkit.engines.openai_api.secret import Secret
 
+T = TypeVar("T")
 CONNECT_SECONDS = 20.0
 FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0
+MAX_BODY_BYTES = 64 << 20
+"""Of a good response; the log-probabilities of 100,000 tokens take about a third."""
+MAX_ERROR_BYTES = 1 << 20
+SLOWER_THAN_OTHERS = 20
+"""A response that takes so many times longer to begin than the slowest before it has most likely been forgotten."""
+SILENT_TRIES = 2
+"""Tries of a request that nothing comes back for, while others are answered."""
+LOOK_SECONDS = 0.5
+"""How often a wait looks at its limit, which the answers to other requests change."""
 URL_HINT = "check options.base_url (it usually ends in /v1) and the model's path"
 
 
@@ -38,6 +49,22 @@ class Answer:
         return (prompt if isinstance(prompt, int) else guess[0], output if isinstance(output, int) else guess[1])
 
 
+async def _in_time(awaitable: Awaitable[T], began: float, limit: Callable[[], float]) -> T:
+    """The result of what began then; Again when it takes more seconds than the limit, which may change meanwhile."""
+    task = asyncio.ensure_future(awaitable)
+    try:
+        while not task.done():
+            left = limit() - (time.monotonic() - began)
+            if left <= 0:
+                raise Again(f"nothing came for {time.monotonic() - began:.3g} s", silent=True)
+            await asyncio.wait({task}, timeout=min(left, LOOK_SECONDS))
+        return task.result()
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
 class Client:
     """Speaks to the endpoint from inside one event loop."""
 
@@ -53,6 +80,8 @@ class Client:
         self._requests = Window(options.requests_per_minute)
         self._tokens = Window(options.tokens_per_minute)
         self._last_success = -1.0
+        self._first_bytes: dict[int, float] = {}
+        """Output limit of requests -> seconds until the slowest good response to such began."""
         self._paused_until = 0.0
         self._http = httpx2.AsyncClient(
             headers=secret.headers(),
@@ -98,7 +127,7 @@ class Client:
             entry = await self._pace(guess)
             began = time.monotonic()
             try:
-                value = await self._once("POST", path, body)
+                value = await self._once("POST", path, body, guess[1], failures)
             except NotThere as error:
                 if not self.succeeded:
                     raise ModelError(f"the endpoint has no such path or model: {error}", URL_HINT) from None
@@ -123,30 +152,71 @@ class Client:
             await asyncio.sleep(pause + random.uniform(0, 0.1))
         return entry
 
-    async def _once(self, method: str, path: str, body: Mapping[str, Any] | None) -> dict[str, Any]:
-        """One try."""
+    async def _once(
+        self, method: str, path: str, body: Mapping[str, Any] | None, output: int = 0, failures: int = 0
+    ) -> dict[str, Any]:
+        """One try of a request for at most `output` tokens; `failures` of it came before."""
         url = self._options.base_url.rstrip("/") + path
-        sending = self._http.request(method, url, json=body)
         try:
-            response = await asyncio.wait_for(sending, self._options.timeout)
-        except (httpx2.TimeoutException, asyncio.TimeoutError):
+            async with asyncio.timeout(self._options.timeout):
+                status, headers, text = await self._exchange(method, url, body, output, failures)
+        except (httpx2.TimeoutException, TimeoutError):
             raise Again(f"no answer within {self._options.timeout:g} s") from None
         except (httpx2.RequestError, httpx2.InvalidURL) as error:
             said = self._secret.hide(str(error)) or "no reason given"
             raise Again(f"{type(error).__name__}: {said}") from None  # its request holds the key
-        status = response.status_code
         if status < 300 and body is not None and body.get("stream"):
-            events = read_events(response.text)
+            events = read_events(text)
             if not events:
                 raise Again("the stream of the response ended before its first event")
             return {"events": events}
         hide = self._secret.hide if status >= 300 else self._secret.hide_long
-        return read_body(status, hide(response.text), response.headers, self._options.api_key_env)
+        return read_body(status, hide(text), headers, self._options.api_key_env)
+
+    async def _exchange(
+        self, method: str, url: str, body: Mapping[str, Any] | None, output: int, failures: int
+    ) -> tuple[int, Mapping[str, str], str]:
+        """Status, headers and body of a response; Again when it stops coming, Rejected when it does not end."""
+        began = time.monotonic()
+        first = partial(self._first_byte_limit, output, failures)
+        sending = self._http.send(self._http.build_request(method, url, json=body), stream=True)
+        response = await _in_time(sending, began, first)
+        try:
+            good = response.status_code < 300
+            content = bytearray()
+            chunks = response.aiter_bytes()
+            chunk = await _in_time(anext(chunks, b""), began, first)
+            if good:
+                self._first_bytes[output] = max(self._first_bytes.get(output, 0.0), time.monotonic() - began)
+            while chunk:
+                content += chunk
+                if good and len(content) > MAX_BODY_BYTES:
+                    raise Rejected(f"the answer does not end: more than {MAX_BODY_BYTES >> 20} MiB")
+                if not good and len(content) > MAX_ERROR_BYTES:
+                    break
+                chunk = await _in_time(anext(chunks, b""), time.monotonic(), lambda: self._options.idle_timeout)
+            return response.status_code, response.headers, content.decode("utf-8", "replace")
+        finally:
+            await response.aclose()
+
+    def _first_byte_limit(self, output: int, failures: int) -> float:
+        """Seconds that the response to a request for so many tokens may take to begin.
+
+        Until one for as many was answered that is `timeout`: nobody knows how long this model computes. Then a
+        request that takes much longer than all others is asked again, with twice the time.
+        """
+        known = [seconds for tokens, seconds in self._first_bytes.items() if tokens >= output]
+        if not known:
+            return self._options.timeout
+        usual = max(self._options.idle_timeout, SLOWER_THAN_OTHERS * max(known))
+        return min(self._options.timeout, usual * 2**failures)
 
     def _wait(self, fault: Again, failures: int, first_failure: float) -> float:
         """Seconds until the next try; Rejected or ModelError when there is to be none."""
         now = time.monotonic()
         others = self._last_success > first_failure
+        if fault.silent and failures >= SILENT_TRIES and others:
+            raise Rejected(f"{fault.why}, in {failures} tries, while others were answered")
         if failures >= self._options.tries and others:
             raise Rejected(f"no answer in {failures} tries: {fault.why}")
         left = self._patience - (now - (max(first_failure, self._last_success) if fault.waiting else first_failure))

@@ -21,7 +21,7 @@ from evalkit.engines.openai_api.probe import probe
 from evalkit.engines.openai_api.scorer import Scorer
 from evalkit.engines.openai_api.secret import read_secret
 
-FUTILE = 8
+MAX_CONSECUTIVE_REFUSALS = 8
 """So many requests refused in a row, none ever answered: the fault lies with what is sent, not with the samples."""
 
 
@@ -96,7 +96,7 @@ class APIEngine:
                 raise
             self._scorer = Scorer(self._client, self._spec, self._options, layout, self._local)
 
-    async def _answer_all(self, requests: Sequence[Request], hand: Callable[[Reply], None]) -> None:
+    async def _answer_all(self, requests: Sequence[Request], send: Callable[[Reply], None]) -> None:
         """Answer with `concurrency` at once; the first error that concerns all ends it after those under way."""
         if self._scorer is not None:
             await self._scorer.prepare(requests)
@@ -108,7 +108,7 @@ class APIEngine:
                 if errors:
                     return
                 try:
-                    hand(await self._answer(request))
+                    send(await self._answer(request))
                 except Exception as error:  # raised below, when those under way have ended
                     errors.append(error)
 
@@ -130,9 +130,11 @@ class APIEngine:
         except Rejected as error:
             said = self._secret.hide(error.why)
             self._refused += not error.too_long
-            if self._refused >= FUTILE and not self._answered:
+            if self._refused >= MAX_CONSECUTIVE_REFUSALS and not self._answered:
                 hint = "see docs/api_models.md for what can be changed in requests"
-                raise ModelError(f"{self._spec.name}: none of {FUTILE} requests was answered: {said}", hint) from None
+                raise ModelError(
+                    f"{self._spec.name}: none of {MAX_CONSECUTIVE_REFUSALS} requests was answered: {said}", hint
+                ) from None
             return Reply(request.key, error=said)
         self._answered = True
         return reply

@@ -24,10 +24,11 @@ SAID_LENGTH = 300
 class Again(Exception):
     """A fault that may pass: the request is sent again."""
 
-    def __init__(self, why: str, after: float | None = None, waiting: bool = False) -> None:
-        """`after`: seconds that the server asks to wait; `waiting`: a rate limit, which is no failure."""
+    def __init__(self, why: str, after: float | None = None, waiting: bool = False, silent: bool = False) -> None:
+        """`after`: seconds that the server asks to wait; `waiting`: a rate limit, which is no failure; `silent`: the
+        connection stands and nothing comes."""
         super().__init__(why)
-        self.why, self.after, self.waiting = why, after, waiting
+        self.why, self.after, self.waiting, self.silent = why, after, waiting, silent
 
 
 class Rejected(Exception):
@@ -42,7 +43,7 @@ def read_body(status: int, text: str, headers: Mapping[str, str], key_env: str) 
     """The JSON object of a good response; Again, Rejected or ModelError for every other one."""
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):  # no JSON, or nested without end
         value = None
     said = _said(value, text)
     code = _code(value)
@@ -113,7 +114,7 @@ def read_events(text: str) -> list[dict[str, Any]]:
         found = line.removeprefix("data:").strip() if line.startswith("data:") else ""
         try:
             event = json.loads(found) if found and found != "[DONE]" else None
-        except ValueError:
+        except (ValueError, RecursionError):
             break
         if isinstance(event, dict):
             events.append(event)

@@ -18,7 +18,7 @@ DOCS = "see docs/api_models.md"
 LOGPROB_STYLES = ("auto", "echo", "vllm", "none")
 PERFORMANCE = (
     "api_key_env", "api_key_header", "concurrency", "requests_per_minute", "tokens_per_minute", "timeout",
-    "retry_seconds", "tries", "price_in", "price_out", "budget", "budget_tokens", "max_stops",
+    "idle_timeout", "retry_seconds", "tries", "price_in", "price_out", "budget", "budget_tokens", "max_stops",
 )  # fmt: skip
 """Options that decide how, when and at what price replies come, never which."""
 REPLY = (
@@ -62,6 +62,8 @@ class Options:
     """Prompt and output together; 0: no limit."""
     timeout: float = 600
     """Most seconds of one try."""
+    idle_timeout: float = 120
+    """Most seconds without a byte of a response that has begun, or that is much later than all others."""
     retry_seconds: float = 600
     """How long an endpoint may fail, be away, or ask to wait."""
     tries: int = 8
@@ -91,7 +93,7 @@ def options_of(spec: ModelSpec) -> Options:
     _check_url(spec.name, options)
     if options.prompt_logprobs not in LOGPROB_STYLES:
         raise ConfigError(f"{spec.name}: unknown prompt_logprobs", f"one of {', '.join(LOGPROB_STYLES)}")
-    for name in ("concurrency", "tries", "timeout"):
+    for name in ("concurrency", "tries", "timeout", "idle_timeout"):
         if getattr(options, name) <= 0:
             raise ConfigError(f"{spec.name}: options.{name} must be above 0", DOCS)
     if options.budget and not (options.price_in or options.price_out):

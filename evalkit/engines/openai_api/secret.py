@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import base64
 import os
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
+from urllib.parse import quote
 
 from evalkit.core.errors import ModelError
 from evalkit.engines.openai_api.options import Options
 
 LONG_ENOUGH = 16
 """Shorter keys are placeholders (`EMPTY`) and could be ordinary words of a reply."""
+SHORT_PART = 8
+"""Characters of a part that no message shows; replies may hold such by chance."""
+SEPARATORS = r"[\s\-_.,:;|/*'\"]{0,3}"
 MARK = "[key]"
 
 
@@ -27,12 +35,55 @@ class Secret:
         return {self._header: self._value} if self._header else {"Authorization": f"Bearer {self._value}"}
 
     def hide(self, text: str) -> str:
-        """A message of the server without the key."""
-        return text.replace(self._value, MARK) if self._value else text
+        """A message of the server without the key: whole, in parts, spelled apart, or encoded."""
+        if not self._value:
+            return text
+        text = text.replace(self._value, MARK)
+        return _traces(self._value, SHORT_PART).hide(text) if len(self._value) >= LONG_ENOUGH else text
 
     def hide_long(self, text: str) -> str:
-        """A body or a reply without the key, unless the key is so short that it may be an ordinary word."""
-        return self.hide(text) if len(self._value) >= LONG_ENOUGH else text
+        """A body or a reply without the key or long parts of it, unless it is so short that it may be a word."""
+        return _traces(self._value, LONG_ENOUGH).hide(text) if len(self._value) >= LONG_ENOUGH else text
+
+
+@dataclass(frozen=True)
+class Traces:
+    """What gives a key away."""
+
+    spelled: re.Pattern[str]
+    """The whole key, also with separators between its characters."""
+    blocks: tuple[str, ...]
+    """Every part holds one of these; a text without any is quickly done."""
+    parts: re.Pattern[str]
+    """Runs of parts that overlap."""
+
+    def hide(self, text: str) -> str:
+        """The text with a mark for every trace."""
+        text = self.spelled.sub(MARK, text)
+        return self.parts.sub(MARK, text) if any(block in text for block in self.blocks) else text
+
+
+@lru_cache(maxsize=4)
+def _traces(key: str, part: int) -> Traces:
+    """The key spelled apart, and parts of so many characters of its usual forms."""
+    forms = [key, key[::-1], quote(key, safe=""), key.encode().hex(), key.encode().hex().upper(), *_base64_forms(key)]
+    parts = {form[i : i + part] for form in forms for i in range(len(form) - part + 1)}
+    block = part // 2  # a window of `part` characters holds a whole block, wherever it begins
+    blocks = {form[i : i + block] for form in forms for i in range(0, len(form) - block + 1, block)}
+    starts = "|".join(map(re.escape, sorted(parts)))
+    return Traces(
+        re.compile(SEPARATORS.join(map(re.escape, key))),
+        tuple(sorted(blocks)),
+        re.compile(f"(?:(?={starts}).)+.{{{part - 1}}}", re.DOTALL),
+    )
+
+
+def _base64_forms(key: str) -> Iterator[str]:
+    """The key in base64 at each of the three places in a longer text, without the characters that depend on it."""
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        for shift, begin in ((0, 0), (1, 2), (2, 3)):
+            whole = (shift + len(key)) // 3 * 4
+            yield encode(b"\0" * shift + key.encode()).decode()[begin:whole]
 
 
 def read_secret(options: Options, model: str) -> Secret:

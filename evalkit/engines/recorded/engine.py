@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -46,7 +47,7 @@ def recorded_model(path: str, kind: Kind | None, field: str) -> ModelSpec:
     """The model that `recorded:PATH` stands for; it is named after the file or folder."""
     if not path:
         raise ConfigError(f"{PREFIX} names no path", "recorded:PATH is a .jsonl or .jsonl.gz file, or a folder of them")
-    place = Path(path).expanduser().resolve()
+    place = Path(os.path.realpath(os.path.expanduser(path)))
     options = {FIELD: field} if field else {}
     values: dict[str, Any] = {"path": str(place), "kind": kind or "chat", "engine": ENGINE, "options": options}
     return ModelSpec(name=f"recorded-{stem_of(place)}", source=PREFIX, resolved=values, **values)
