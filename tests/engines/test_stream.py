@@ -15,15 +15,16 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from evalkit.core.records import GenSettings, ModelSpec, Reply, Request, Turn
 from evalkit.engines.hf.generate import stream as stream_module
-from evalkit.engines.hf.generate.plain import Endings, generate
+from evalkit.engines.hf.generate.plain import generate
 from evalkit.engines.hf.generate.slots import Slots
+from evalkit.engines.hf.generate.stop_criteria import StopCriteria
 from evalkit.engines.hf.generate.stream import families as split_families
 from evalkit.engines.hf.generate.stream import prefix_length, stream, waves
 from evalkit.engines.hf.tokens import Encoded, Encoder
 
 SHOTS = "Question: what is the number?\nAnswer: because the total number is 5\n\n" * 4
 TAILS = ("who", "The answer is", "a b c d e f g h " * 6, "x", "water is long", "1 2 3", "step", "你好", "may", "def f(")
-ENDS = Endings((2,), (2,), ("</s>",), 0)
+ENDS = StopCriteria((2,), (2,), ("</s>",), 0)
 TOKENS = 1 << 14
 
 
@@ -38,11 +39,11 @@ class Loaded:
     def items(self, requests: Sequence[Request]) -> list[Encoded]:
         return [self.encoder.encode(request) for request in requests]
 
-    def plain(self, requests: Sequence[Request], ends: Endings = ENDS) -> dict[str, Reply]:
+    def plain(self, requests: Sequence[Request], ends: StopCriteria = ENDS) -> dict[str, Reply]:
         return bare(generate(self.model, self.tokenizer, self.items(requests), ends, TOKENS, 8))
 
     def stream(
-        self, requests: Sequence[Request], rows: int = 3, tokens: int = TOKENS, ends: Endings = ENDS
+        self, requests: Sequence[Request], rows: int = 3, tokens: int = TOKENS, ends: StopCriteria = ENDS
     ) -> dict[str, Reply]:
         return bare(stream(self.model, self.tokenizer, self.items(requests), ends, tokens, rows, 8))
 

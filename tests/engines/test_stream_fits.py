@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from evalkit.core.records import GenSettings, Request
-from evalkit.engines.hf.generate.plain import Endings, generate
+from evalkit.engines.hf.generate.plain import generate
 from evalkit.engines.hf.generate.prefix_attention import NAME, Part, UnfitError, attend, mark
 from evalkit.engines.hf.generate.slots import Slots
+from evalkit.engines.hf.generate.stop_criteria import StopCriteria
 from evalkit.engines.hf.generate.stream import length_limit, stream, stream_fits
 from evalkit.engines.hf.tokens import Encoded
 from tests.engines.models import GROUPED, OLD, SIZES, build
@@ -78,7 +79,7 @@ def test_families_that_fit_give_the_plain_outputs(name: str) -> None:
     before = model.config._attn_implementation
     assert stream_fits(model) == (True, "")
     assert model.config._attn_implementation == before
-    ends, chosen = Endings((2,), (2,), (), 0), items(5, (3, 40, 1, 12, 1, 25, 7, 100))
+    ends, chosen = StopCriteria((2,), (2,), (), 0), items(5, (3, 40, 1, 12, 1, 25, 7, 100))
     plain = {r.key: (r.text, r.finish, r.n_out) for r in generate(model, Words(), chosen, ends, 4096, 8)}
     fast = {r.key: (r.text, r.finish, r.n_out) for r in stream(model, Words(), chosen, ends, 4096, 3, 8)}
     assert fast == plain and len(plain) == len(chosen)

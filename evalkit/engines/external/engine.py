@@ -1,6 +1,6 @@
 """Engines of other packages: prompts and outputs by the rules of the hf engine, the numbers by theirs.
 
-Tokens, truncation, chat templates, endings and cuts are the hf engine's own code, so that a score
+Tokens, truncation, chat templates, stop criteria and cuts are the hf engine's own code, so that a score
 differs by the arithmetic alone. A backend gets token ids and gives token ids, or sums of losses.
 """
 
@@ -27,7 +27,7 @@ PROBE = "The quick brown fox counts 1, 2, 3 and 12345 times. 你好!\nDoes it st
 
 
 @dataclass(frozen=True)
-class Ask:
+class GenerationRequest:
     """One generation: what a backend needs to know of it."""
 
     ids: Ids
@@ -49,14 +49,14 @@ class Backend(Protocol):
         """Most tokens of prompt and output together."""
         ...
 
-    def sums(self, texts: Sequence[tuple[Ids, int]]) -> list[float | None]:
+    def continuation_nll(self, texts: Sequence[tuple[Ids, int]]) -> list[float | None]:
         """Negative log-likelihood, in nats, of the last n tokens of each text (n at most its length - 1).
 
         None where the package gives none. Raises ModelError when it cannot score at all.
         """
         ...
 
-    def write(self, asks: Sequence[Ask]) -> list[list[int] | str]:
+    def generate(self, requests: Sequence[GenerationRequest]) -> list[list[int] | str]:
         """New token ids of each, or why there are none."""
         ...
 
@@ -69,15 +69,18 @@ class Backend(Protocol):
         ...
 
 
-class OutsideEngine:
+class ExternalEngine:
     """Answers requests through a backend."""
 
-    def __init__(self, spec: ModelSpec, backend: Backend, words: Any) -> None:
-        """`words` is the checkpoint's `Words`. Probes log-probabilities, which are refused once they are asked for."""
+    def __init__(self, spec: ModelSpec, backend: Backend, bundle: Any) -> None:
+        """`bundle` is the checkpoint's `TokenizerBundle`.
+
+        Probes log-probabilities, which are refused once they are asked for.
+        """
         self._spec = spec
         self._backend = backend
-        self._words = words
-        self._encoder = Encoder(words.tokenizer, spec, backend.limit, words.vocab_size)
+        self._bundle = bundle
+        self._encoder = Encoder(bundle.tokenizer, spec, backend.limit, bundle.vocab_size)
         self._problem = self._probe()
 
     def run(self, requests: Sequence[Request]) -> Iterator[Reply]:
@@ -102,7 +105,7 @@ class OutsideEngine:
         ordered = sorted(groups)
         for start in range(0, len(ordered), CHUNK):
             texts, began = ordered[start : start + CHUNK], time.perf_counter()
-            sums = self._backend.sums(texts)
+            sums = self._backend.continuation_nll(texts)
             seconds = (time.perf_counter() - began) / len(texts)
             for text, total in zip(texts, sums, strict=True):
                 yield from (_scored(item, total, seconds) for item in groups[text])
@@ -110,15 +113,19 @@ class OutsideEngine:
     def _write(self, items: Sequence[Encoded]) -> Iterator[Reply]:
         from evalkit.engines.hf.generate.plain import Writer, settings
 
-        writers = {chat: Writer(None, self._words.tokenizer, self._words.endings, chat) for chat in (False, True)}
+        writers = {
+            chat: Writer(None, self._bundle.tokenizer, self._bundle.stop_criteria, chat) for chat in (False, True)
+        }
         for start in range(0, len(items), CHUNK):
             chunk, began = items[start : start + CHUNK], time.perf_counter()
-            asks = []
+            requests = []
             for item in chunk:
                 writer = writers[bool(item.request.turns)]
                 gen, stops = settings(item), writer.plan(item).stops
-                asks.append(Ask(item.ids, gen, stops, writer.end_ids(), writer.chat, seed_of(item.request)))
-            rows = self._backend.write(asks)
+                requests.append(
+                    GenerationRequest(item.ids, gen, stops, writer.end_ids(), writer.chat, seed_of(item.request))
+                )
+            rows = self._backend.generate(requests)
             seconds = (time.perf_counter() - began) / len(chunk)
             for item, row in zip(chunk, rows, strict=True):
                 if isinstance(row, str):
@@ -130,7 +137,7 @@ class OutsideEngine:
         """The error that scoring would be refused with; None when a short text is scored as it should be."""
         ids = self._encoder.encode(Request("", "", "ppl", text=PROBE)).ids
         try:
-            why = fault(self._backend.sums([(ids, n) for n in range(1, len(ids))]))
+            why = fault(self._backend.continuation_nll([(ids, n) for n in range(1, len(ids))]))
         except ModelError as error:
             return error
         if not why:

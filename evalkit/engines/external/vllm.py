@@ -14,7 +14,7 @@ from typing import Any
 from evalkit.core.errors import ModelError
 from evalkit.core.records import ModelSpec
 from evalkit.engines.checkpoint import local_dir
-from evalkit.engines.external.engine import Ask, Ids, OutsideEngine
+from evalkit.engines.external.engine import ExternalEngine, GenerationRequest, Ids
 
 PASSED_ON = ("gpu_memory_utilization", "max_num_seqs", "max_num_batched_tokens", "enforce_eager", "quantization")
 """Options that are arguments of `LLM` as they are."""
@@ -22,7 +22,7 @@ OWN = 1
 """vLLM generates one token where it scores a prompt: a text may have one less than its limit."""
 
 
-def make_engine(spec: ModelSpec) -> OutsideEngine:
+def make_engine(spec: ModelSpec) -> ExternalEngine:
     """The loaded engine; ModelError when vllm cannot be imported or cannot load the model."""
     try:
         import vllm
@@ -31,10 +31,10 @@ def make_engine(spec: ModelSpec) -> OutsideEngine:
             f"the package vllm cannot be imported: {error}",
             "pip install 'evalkit[vllm]' in an environment of its own, or --engine hf",
         ) from error
-    from evalkit.engines.hf.load.tokenizer_bundle import load_words
+    from evalkit.engines.hf.load.tokenizer_bundle import load_tokenizer_bundle
 
-    words = load_words(spec)
-    return OutsideEngine(spec, VLLMBackend(spec, vllm, words.max_seq_len), words)
+    bundle = load_tokenizer_bundle(spec)
+    return ExternalEngine(spec, VLLMBackend(spec, vllm, bundle.max_seq_len), bundle)
 
 
 class VLLMBackend:
@@ -61,28 +61,28 @@ class VLLMBackend:
         most = int(self._llm.llm_engine.model_config.max_model_len) - OWN
         return min(most, self._spec.max_seq_len or most)
 
-    def sums(self, texts: Sequence[tuple[Ids, int]]) -> list[float | None]:
+    def continuation_nll(self, texts: Sequence[tuple[Ids, int]]) -> list[float | None]:
         """See `Backend`; float64 sums of vLLM's float32 log-probabilities."""
         params = self._vllm.SamplingParams(max_tokens=1, temperature=0.0, prompt_logprobs=1, detokenize=False)
         outputs = self._generate([ids for ids, _ in texts], [params] * len(texts))
         return [_sum(out, ids, scored) for out, (ids, scored) in zip(outputs, texts, strict=True)]
 
-    def write(self, asks: Sequence[Ask]) -> list[list[int] | str]:
+    def generate(self, requests: Sequence[GenerationRequest]) -> list[list[int] | str]:
         """See `Backend`."""
-        outputs = self._generate([ask.ids for ask in asks], [self._params(ask) for ask in asks])
+        outputs = self._generate([request.ids for request in requests], [self._params(request) for request in requests])
         return [_written(out) for out in outputs]
 
-    def _params(self, ask: Ask) -> Any:
-        gen = ask.gen
+    def _params(self, request: GenerationRequest) -> Any:
+        gen = request.gen
         return self._vllm.SamplingParams(
             max_tokens=gen.max_out_len,
             temperature=gen.temperature,
             top_p=gen.top_p,
             top_k=gen.top_k,
-            seed=ask.seed if gen.temperature > 0 else None,
-            stop=list(ask.stops),
-            stop_token_ids=list(ask.end_ids),
-            skip_special_tokens=not ask.keep_special,
+            seed=request.seed if gen.temperature > 0 else None,
+            stop=list(request.stops),
+            stop_token_ids=list(request.end_ids),
+            skip_special_tokens=not request.keep_special,
             spaces_between_special_tokens=False,
         )
 

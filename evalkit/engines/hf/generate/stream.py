@@ -17,10 +17,11 @@ from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from evalkit.core.records import Reply
 from evalkit.core.sequences import shared_length
-from evalkit.engines.hf.generate.plain import Endings, Writer, full_length, generate, settings
+from evalkit.engines.hf.generate.plain import Writer, full_length, generate, settings
 from evalkit.engines.hf.generate.prefix_attention import UnfitError
-from evalkit.engines.hf.generate.sampling import RowStops, draw, row_generator
+from evalkit.engines.hf.generate.sampling import draw, row_generator
 from evalkit.engines.hf.generate.slots import Slots, rounded
+from evalkit.engines.hf.generate.stop_criteria import RowStops, StopCriteria
 from evalkit.engines.hf.memory import is_oom
 from evalkit.engines.hf.tokens import Encoded
 
@@ -48,7 +49,13 @@ class Row:
 
 
 def stream(
-    model: Any, tokenizer: Any, items: Sequence[Encoded], endings: Endings, tokens: int, rows: int, plain_rows: int
+    model: Any,
+    tokenizer: Any,
+    items: Sequence[Encoded],
+    stop_criteria: StopCriteria,
+    tokens: int,
+    rows: int,
+    plain_rows: int,
 ) -> Iterator[Reply]:
     """Replies to gen requests, each as soon as its row ends.
 
@@ -61,12 +68,12 @@ def stream(
     ready = [item for item in items if not item.error]
     left = [item for item in ready if full_length(item) > limit]
     for chat in (False, True):
-        writer = Writer(model, tokenizer, endings, chat)
+        writer = Writer(model, tokenizer, stop_criteria, chat)
         chosen = [i for i in ready if bool(i.request.turns) == chat and full_length(i) <= limit]
         for family in families(chosen, rows):
             for wave in waves(family, tokens, rows):
                 yield from _Run(writer, wave, tokens, rows).replies(left)
-    yield from generate(model, tokenizer, left, endings, tokens, plain_rows)
+    yield from generate(model, tokenizer, left, stop_criteria, tokens, plain_rows)
 
 
 def families(items: Sequence[Encoded], rows: int) -> list[list[Encoded]]:
