@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -17,7 +16,7 @@ from evalkit.engines.hf.generate.stream import stream, stream_fits
 from evalkit.engines.hf.load.load import load
 from evalkit.engines.hf.load.probe import pads_well
 from evalkit.engines.hf.load.tokenizer_bundle import find_stop_criteria
-from evalkit.engines.hf.memory import choose_budget, peak_memory
+from evalkit.engines.hf.memory import choose_budget, free_memory, peak_memory
 from evalkit.engines.hf.score.pass_width import pays, tree_limits
 from evalkit.engines.hf.score.plain import score
 from evalkit.engines.hf.score.self_check import asked_path, choose_path, total_noise
@@ -120,9 +119,7 @@ class HFEngine:
     def close(self) -> None:
         """Drop the model and give its memory back."""
         self._model = None
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        free_memory()
 
 
 def choose_stream(model: Any, spec: ModelSpec) -> tuple[bool, str]:

@@ -6,17 +6,18 @@ usual one, positions by place in memory, and rotary tables that change with the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from evalkit.core.errors import ConfigError, ModelError
+from evalkit.core.errors import ConfigError, ModelError, first_line
 from evalkit.core.records import ModelSpec, Request
 from evalkit.core.registry import did_you_mean
 from evalkit.engines.hf.memory import is_oom
+from evalkit.engines.hf.positions import steady_length
 from evalkit.engines.hf.score.forward import SINGLE, Attention
 from evalkit.engines.hf.score.plain import token_losses
 from evalkit.engines.hf.score.tree import TreeLimits, score_tree
@@ -42,7 +43,6 @@ FAULTS = (
     AssertionError,
 )
 """What models raise that do not take the cache, the mask or the positions."""
-GROWING_ROPE = ("dynamic", "longrope")
 
 
 @dataclass(frozen=True)
@@ -96,11 +96,11 @@ def try_tree(model: Any, pad: int) -> ScorePath:
                 worst, allowed = compare(model, pad, short)
     except FAULTS as error:
         kind = "out of memory" if is_oom(error) else type(error).__name__
-        return ScorePath(None, f"the self-check failed: {kind}: {_first_line(error)}")
+        return ScorePath(None, f"the self-check failed: {kind}: {first_line(error)}")
     said = f"largest difference of a token's loss {worst:.1e} nats, {allowed:.1e} allowed"
     if not worst <= allowed:
         return ScorePath(None, f"the self-check disagrees with plain batches: {said}")
-    return ScorePath(attention, f"self-check passed: {said}", _rope_limit(config))
+    return ScorePath(attention, f"self-check passed: {said}", steady_length(config))
 
 
 def attention_of(config: Any) -> tuple[Attention | None, str]:
@@ -191,19 +191,3 @@ def _short_window(config: Any) -> Iterator[None]:
         yield
     finally:
         config.sliding_window = before
-
-
-def _rope_limit(config: Any) -> int | None:
-    """Length up to which rotary tables stay the same; beyond, a cached prefix would be another one's."""
-    stated = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
-    each = [stated, *(value for value in stated.values() if isinstance(value, Mapping))]
-    if not any(part.get("rope_type", part.get("type")) in GROWING_ROPE for part in each):
-        return None
-    lengths = [part.get("original_max_position_embeddings") for part in each]
-    lengths += [getattr(config, "original_max_position_embeddings", None), config.max_position_embeddings]
-    return min(int(length) for length in lengths if length)
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0][:200] if lines else ""
