@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,7 +12,7 @@ from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteria
 from evalkit.core.records import GenSettings, Reply
 from evalkit.core.sequences import first_cut
 from evalkit.engines.hf.generate.sampling import RowSampler, row_generator
-from evalkit.engines.hf.generate.stop_criteria import RowPlan, RowStops, StopCriteria, decode
+from evalkit.engines.hf.generate.stop_criteria import RowPlan, RowStops, StopCriteria, StopFinders, decode
 from evalkit.engines.hf.memory import in_batches
 from evalkit.engines.hf.tokens import Encoded
 
@@ -65,18 +64,20 @@ def full_length(item: Encoded) -> int:
     return len(item.ids) + settings(item).max_out_len
 
 
-@dataclass(frozen=True)
 class Writer:
     """Answers batches that are all of one kind; says how a row ends and what its reply is."""
 
-    model: Any
-    tokenizer: Any
-    stop_criteria: StopCriteria
-    chat: bool
+    def __init__(self, model: Any, tokenizer: Any, stop_criteria: StopCriteria, chat: bool) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.stop_criteria = stop_criteria
+        self.chat = chat
+        self.finders = StopFinders(tokenizer)
+        """What looks for stop strings; it learns about the tokens that it meets."""
 
     def answer(self, batch: Sequence[Encoded]) -> list[Reply]:
         began = time.perf_counter()
-        stops = RowStops(self.tokenizer, [self.plan(item) for item in batch], max(len(i.ids) for i in batch))
+        stops = RowStops(self.finders, [self.plan(item) for item in batch], max(len(i.ids) for i in batch))
         rows = self._tokens(batch, stops)
         seconds = (time.perf_counter() - began) / len(batch)
         return [
