@@ -9,19 +9,25 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, Protocol
 
 from evalkit.core.digest import digest
-from evalkit.core.errors import ModelError
+from evalkit.core.errors import ModelError, first_line
 from evalkit.core.records import GenSettings, ModelSpec, Reply, Request
-from evalkit.engines.hf.tokens import Encoded, Encoder
+from evalkit.engines.hf.tokens import Encoded, Encoder, group_equal
 
 CHUNK = 256
 """Requests that are handed over at once; their replies are stored together."""
 NOISE = 0.25
 """Nats by which a sum over more tokens may be the lower one, where it is a difference in half precision."""
 SAME = 1e-6
+SHARED, TAIL = 160, 16
+"""Tokens that the probe's two long texts have in common, more than two blocks of a cache, and behind that."""
+PART = 16
+"""Tokens over which the noise of half precision adds up to `NOISE`; it grows with the square root."""
 Ids = tuple[int, ...]
 PROBE = "The quick brown fox counts 1, 2, 3 and 12345 times. 你好!\nDoes it stop?"
 
@@ -98,10 +104,7 @@ class ExternalEngine:
     def _score(self, items: Sequence[Encoded]) -> Iterator[Reply]:
         if items and self._problem is not None:
             raise self._problem
-        # equal texts are scored once, so that equal options tie exactly
-        groups: dict[tuple[Ids, int], list[Encoded]] = {}
-        for item in items:
-            groups.setdefault((item.ids, item.scored), []).append(item)
+        groups = {(group[0].ids, group[0].scored): group for group in group_equal(items, by_scored=True)}
         ordered = sorted(groups)
         for start in range(0, len(ordered), CHUNK):
             texts, began = ordered[start : start + CHUNK], time.perf_counter()
@@ -134,10 +137,11 @@ class ExternalEngine:
                     yield writers[bool(item.request.turns)].reply(item, row, None, seconds)
 
     def _probe(self) -> ModelError | None:
-        """The error that scoring would be refused with; None when a short text is scored as it should be."""
+        """The error that scoring would be refused with; None when texts are scored as they should be."""
         ids = self._encoder.encode(Request("", "", "ppl", text=PROBE)).ids
         try:
             why = fault(self._backend.continuation_nll([(ids, n) for n in range(1, len(ids))]))
+            why = why or order_fault(self._backend, ids)
         except ModelError as error:
             return error
         if not why:
@@ -158,6 +162,30 @@ class ExternalEngine:
         self._backend.close()
 
 
+def import_package(name: str) -> Any:
+    """The package of an engine; ModelError, with the way to install it, when it cannot be imported."""
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise ModelError(
+            f"the package {name} cannot be imported: {error}",
+            f"pip install 'evalkit[{name}]' in an environment of its own, or --engine hf",
+        ) from error
+
+
+@contextmanager
+def loading(package: str, spec: ModelSpec, option: str) -> Iterator[None]:
+    """Turns what a package raises while it loads a model into a ModelError; `option` is its share of memory."""
+    try:
+        yield
+    except (RuntimeError, ValueError, OSError, ImportError, TypeError, AssertionError) as error:
+        raise ModelError(
+            f"{package} cannot load {spec.path}: {type(error).__name__}: {first_line(error)}",
+            f"the traceback is in the worker's log; --max-seq-len, --gpus-per-model and options.{option} "
+            "decide what fits",
+        ) from error
+
+
 def fault(sums: Sequence[float | None]) -> str:
     """What is wrong with the summed losses of the last 1, 2, … tokens of one text; empty when nothing is.
 
@@ -175,6 +203,46 @@ def fault(sums: Sequence[float | None]) -> str:
     if min(losses) < -NOISE:
         return f"more tokens have a lower sum (by {-min(losses):.2f} nats)"
     return ""
+
+
+def order_fault(backend: Backend, ids: Ids) -> str:
+    """What is wrong with two long texts that begin alike, asked one by one in two orders; empty when nothing is.
+
+    `ids` are the tokens of a text to make them of. Catches packages that return other values for a prefix
+    that they have kept (vLLM's issue 42019): only what is asked first is computed anew.
+    """
+    room = min(SHARED, backend.limit - TAIL)
+    shared = (ids * (SHARED // len(ids) + 1))[:room]
+    first, second = (shared + (ids[start:] + ids)[:TAIL] for start in (3, 7))
+    if room < 2 or first == second:
+        return ""
+
+    def total(text: Ids, count: int) -> float:
+        loss = backend.continuation_nll([(text, count)])[0]
+        return math.nan if loss is None else loss
+
+    whole = len(first) - 1
+    asked = [total(text, whole) for text in (first, second, second, first)]
+    fronts = [asked[0] - total(first, TAIL), asked[1] - total(second, TAIL)]
+    pairs = [(asked[0], asked[3]), (asked[1], asked[2]), (fronts[0], fronts[1])]
+    worst = max((abs(a - b) for a, b in pairs), key=lambda x: (math.isnan(x), x))
+    if not worst <= NOISE * math.sqrt(whole / PART):  # NaN, too
+        return f"those of a text change by {worst:.2f} nats with what was asked before (a cache of prefixes does that)"
+    return ""
+
+
+def caches_prefixes(spec: ModelSpec) -> bool:
+    """Whether prefixes are cached: as the option `prefix_caching` says, else for chat models, which generate."""
+    return bool(spec.options.get("prefix_caching", spec.kind == "chat"))
+
+
+def refuse_cached(spec: ModelSpec, package: str) -> None:
+    """ModelError where log-probabilities are asked of an engine that caches prefixes: they may be stale."""
+    if caches_prefixes(spec):
+        raise ModelError(
+            f"{package} gives no reliable log-probabilities of prompts while it caches prefixes",
+            "--set model.options.prefix_caching=false, for ppl and ll benchmarks",
+        )
 
 
 def seed_of(request: Request) -> int:

@@ -13,7 +13,15 @@ from typing import Any
 
 from evalkit.core.errors import ModelError
 from evalkit.core.records import ModelSpec
-from evalkit.engines.external.engine import ExternalEngine, GenerationRequest, Ids
+from evalkit.engines.external.engine import (
+    ExternalEngine,
+    GenerationRequest,
+    Ids,
+    caches_prefixes,
+    import_package,
+    loading,
+    refuse_cached,
+)
 
 PASSED_ON = ("cache_max_entry_count", "max_batch_size", "model_format", "quant_policy")
 """Options that are fields of `TurbomindEngineConfig` as they are."""
@@ -24,13 +32,7 @@ OWN = 1
 
 def make_engine(spec: ModelSpec) -> ExternalEngine:
     """The loaded engine; ModelError when lmdeploy cannot be imported or cannot load the model."""
-    try:
-        import lmdeploy
-    except ImportError as error:
-        raise ModelError(
-            f"the package lmdeploy cannot be imported: {error}",
-            "pip install 'evalkit[lmdeploy]' in an environment of its own, or --engine hf",
-        ) from error
+    lmdeploy = import_package("lmdeploy")
     from evalkit.engines.hf.load.tokenizer_bundle import load_tokenizer_bundle
 
     if spec.peft_path:
@@ -39,11 +41,6 @@ def make_engine(spec: ModelSpec) -> ExternalEngine:
         raise ModelError(f"TurboMind does not compute in {spec.dtype}", f"--dtype {', '.join(DTYPES)}; or --engine hf")
     bundle = load_tokenizer_bundle(spec)
     return ExternalEngine(spec, LMDeployBackend(spec, lmdeploy, spec.max_seq_len or bundle.max_seq_len), bundle)
-
-
-def caches_prefixes(spec: ModelSpec) -> bool:
-    """Whether prefixes are cached: as the option says, else for chat models."""
-    return bool(spec.options.get("prefix_caching", spec.kind == "chat"))
 
 
 class LMDeployBackend:
@@ -61,15 +58,8 @@ class LMDeployBackend:
             enable_prefix_caching=caches_prefixes(spec),
             **{name: spec.options[name] for name in PASSED_ON if name in spec.options},
         )
-        try:
+        with loading("lmdeploy", spec, "cache_max_entry_count"):
             self._pipe = lmdeploy.pipeline(spec.path, backend_config=config, trust_remote_code=spec.trust_remote_code)
-        except (RuntimeError, ValueError, OSError, ImportError, TypeError, AssertionError) as error:
-            first = (str(error).strip().splitlines() or [""])[0][:300]
-            raise ModelError(
-                f"lmdeploy cannot load {spec.path}: {type(error).__name__}: {first}",
-                "the traceback is in the worker's log; --max-seq-len, --gpus-per-model and "
-                "options.cache_max_entry_count decide what fits",
-            ) from error
 
     @property
     def limit(self) -> int:
@@ -79,11 +69,7 @@ class LMDeployBackend:
     def continuation_nll(self, texts: Sequence[tuple[Ids, int]]) -> list[float | None]:
         """See `Backend`. LMDeploy gives the mean over all tokens of a text but the first; a part of a text
         is the difference between the text and what stands in front of it."""
-        if caches_prefixes(self._spec):
-            raise ModelError(
-                "lmdeploy gives no log-probabilities of prompts while it caches prefixes",
-                "--set model.options.prefix_caching=false, for ppl and ll benchmarks",
-            )
+        refuse_cached(self._spec, "lmdeploy")
         fronts = [ids[: len(ids) - scored] for ids, scored in texts]
         asked = [ids for ids in dict.fromkeys([*(ids for ids, _ in texts), *fronts]) if len(ids) > 1]
         means = self._pipe.get_ppl([list(ids) for ids in asked])
