@@ -7,13 +7,13 @@ its slot to the next one, and each reply comes as soon as its row ends.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from evalkit.core.errors import first_line
 from evalkit.core.records import Reply
@@ -26,6 +26,7 @@ from evalkit.engines.hf.generate.stop_criteria import RowEnd, StopCriteria
 from evalkit.engines.hf.memory import is_oom
 from evalkit.engines.hf.positions import steady_length
 from evalkit.engines.hf.tokens import Encoded
+from evalkit.engines.hf.windows import layer_windows, short_window
 
 NO_LIMIT = 1 << 60
 MISFITS = (UnfitError, RuntimeError, ValueError, TypeError, IndexError, AttributeError, KeyError, NotImplementedError)
@@ -211,17 +212,13 @@ def _choose(logits: torch.Tensor, rows: Sequence[Row]) -> list[int]:
 
 
 def length_limit(model: Any) -> int:
-    """Most tokens of prompt and output up to which every token sees all in front of it, by fixed positions.
+    """Most tokens of prompt and output that slots can hold as the model itself would.
 
-    Raises UnfitError for models that keep anything but keys and values. Windows and chunks are those
-    for which transformers makes its own cache; some rotary embeddings change with the longest row.
+    Layers that attend in chunks do so up to the first chunk's end; some rotary tables change with the longest
+    row. Sliding windows set no limit. Raises TypeError for layers that keep a state of another kind.
     """
-    make: Any = DynamicCache
-    limits = [NO_LIMIT]
-    for layer in make(config=model.config).layers:
-        if not isinstance(layer, DynamicLayer):
-            raise UnfitError(f"the model keeps a state other than keys and values ({type(layer).__name__})")
-        limits.append(getattr(layer, "sliding_window", NO_LIMIT))
+    _, chunk = layer_windows(model.config)
+    limits = [NO_LIMIT if chunk is None else chunk]
     steady = steady_length(model.config.get_text_config())
     if steady is not None:
         limits.append(steady - 1)  # tables grow when the last token in sight has this position
@@ -233,19 +230,29 @@ def stream_fits(model: Any) -> tuple[bool, str]:
 
     Rows of different lengths share a prefix, one leaves, another takes its slot and one moves; all
     logits are compared with those of whole rows without any cache, against the spread of the logits.
+    A model with sliding windows does so once more with windows that are shorter than the rows.
     """
     try:
         limit = length_limit(model)
         if limit < PROBE_PREFIX + max(PROBE_OWN) + PROBE_NEW:
-            return False, f"rows of more than {limit} tokens do not fit the model's window"
-        with torch.inference_mode():
-            worst = max(_difference(model, row, logits) for row, logits in _probe(model))
+            return False, f"rows of more than {limit} tokens do not fit the model's positions or chunks"
+        worst = _worst(model)
+        if any(window is not None for window in layer_windows(model.config)[0]):
+            with short_window(model.config.get_text_config()):
+                worst = max(worst, _worst(model))
     except MISFITS as error:
         return False, f"{type(error).__name__}: {first_line(error)}"
     tolerance = TOLERANCE_FLOAT32 if model.dtype == torch.float32 else TOLERANCE_HALF
     if not worst <= tolerance:  # NaN, too
         return False, f"logits differ from those of whole rows by {worst:.2g} of their spread"
     return True, ""
+
+
+def _worst(model: Any) -> float:
+    """The largest difference of a logit from that of the whole row; NaN where one is none."""
+    with torch.inference_mode():
+        found = [_difference(model, row, logits) for row, logits in _probe(model)]
+    return max(found, key=lambda x: (math.isnan(x), x))
 
 
 def _probe(model: Any) -> list[tuple[list[int], list[torch.Tensor]]]:

@@ -6,8 +6,7 @@ usual one, positions by place in memory, and rotary tables that change with the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +22,7 @@ from evalkit.engines.hf.score.plain import token_losses
 from evalkit.engines.hf.score.tree import TreeLimits, score_tree
 from evalkit.engines.hf.score.trie import Ids
 from evalkit.engines.hf.tokens import Encoded
+from evalkit.engines.hf.windows import WINDOW, short_window
 
 PATHS = ("auto", "plain", "tree")
 DEFAULT_PATH = "auto"
@@ -31,7 +31,7 @@ FLOORS = {torch.float32: 2e-4, torch.float16: 6e-3, torch.bfloat16: 0.04}
 """Differences of one token's loss, in nats, that are always taken for rounding; tight, since a model
 that passes wrongly has wrong scores and one that fails wrongly is only slower."""
 NOISE_FACTOR, MOST_FLOORS = 4.0, 4.0
-PREFIX, WINDOW = 29, 9
+PREFIX = 29
 FAULTS = (
     RuntimeError,
     ValueError,
@@ -91,7 +91,7 @@ def try_tree(model: Any, pad: int) -> ScorePath:
         worst, allowed = compare(model, pad, attention)
         if worst <= allowed and any(w is not None for w in attention.windows.values()):
             # the same once more with texts longer than the window, which is made short for it
-            with _short_window(config):
+            with short_window(config):
                 short = Attention({k: w if w is None else WINDOW for k, w in attention.windows.items()})
                 worst, allowed = compare(model, pad, short)
     except FAULTS as error:
@@ -180,14 +180,3 @@ def trial_texts(vocab: int) -> list[Ids]:
         tails: Sequence[int] = (1, 2, 6) if number else (1, 1, 5)
         out += [prefix + body + run(60 + 5 * k + number, count) for k, count in enumerate(tails)]
     return list(dict.fromkeys(out))
-
-
-@contextmanager
-def _short_window(config: Any) -> Iterator[None]:
-    """Inside, plain passes build their masks with a short window too."""
-    before = config.sliding_window
-    config.sliding_window = WINDOW
-    try:
-        yield
-    finally:
-        config.sliding_window = before
