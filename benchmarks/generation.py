@@ -30,8 +30,8 @@ import torch
 
 from evalkit.api import load_benchmark
 from evalkit.core.records import GenSettings, Reply, Request
-from evalkit.engines.hf.generate.plain import Endings, Writer, generate
-from evalkit.engines.hf.generate.sampling import RowPlan
+from evalkit.engines.hf.generate.plain import Writer, generate
+from evalkit.engines.hf.generate.stop_criteria import RowPlan, StopCriteria
 from evalkit.engines.hf.generate.stream import prefix_length, stream, stream_fits
 from evalkit.engines.hf.tokens import Encoded
 from evalkit.engines.tokenizer import TextTokenizer, load_tokenizer
@@ -191,7 +191,7 @@ def main() -> int:
         raise SystemExit(f"the model does not fit: {why}")
     lengths = schedule(len(items), args.seed + 1)
     describe(args, items, lengths)
-    common = (model, tokenizer, items, Endings((), (), (), 0), TOKENS)
+    common = (model, tokenizer, items, StopCriteria((), (), (), 0), TOKENS)
     paths: dict[str, Answers] = {f"plain, {PLAIN_ROWS} rows": lambda: generate(*common, PLAIN_ROWS)}
     for slots in SLOTS:
         paths[f"stream, {slots} slots"] = lambda slots=slots: stream(*common, slots, PLAIN_ROWS)

@@ -37,9 +37,9 @@ from evalkit.engines.hf.memory import choose_budget
 from evalkit.engines.hf.score.pass_width import tree_limits
 from evalkit.engines.hf.score.plain import score, token_losses
 from evalkit.engines.hf.score.self_check import try_tree
-from evalkit.engines.hf.score.tree import TreeLimits, group_by_ids, make_trie, score_tree
+from evalkit.engines.hf.score.tree import TreeLimits, make_trie, score_tree
 from evalkit.engines.hf.tiny import fill_random
-from evalkit.engines.hf.tokens import Encoded
+from evalkit.engines.hf.tokens import Encoded, group_equal
 from evalkit.engines.tokenizer import load_tokenizer
 
 BOS, VOCAB, NAIVE_ROWS, CLOSE = 1, 92_544, 8, 1e-4
@@ -210,7 +210,7 @@ def main() -> int:
     print(f"tokenised in {time.perf_counter() - began:.2f} s; load average {os.getloadavg()[0]:.1f}")
     part = questions[: args.plain_questions or len(questions)]
     items, few = [i for q in questions for i in q], [i for q in part for i in q]
-    trie = make_trie(group_by_ids(items))
+    trie = make_trie(group_equal(items))
     sent = sum(len(i.ids) for i in items)
     scale = sent / sum(len(i.ids) for i in few)
     print(f"{len(questions)} questions, {sent:,} tokens in all texts, {trie.tokens:,} unique: {sent / trie.tokens:.1f}")

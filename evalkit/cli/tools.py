@@ -37,13 +37,17 @@ def fetch(names: tuple[str, ...], data_root: str, config_dirs: tuple[str, ...]) 
 
 @click.command()
 @click.option("--data-root", envvar="EVALKIT_DATA", metavar="DIR", help="The data root to check.")
+@click.option("--model", metavar="NAME|DIR", help="Load this model and say which path it takes, and why.")
+@click.option("--config-dir", "config_dirs", multiple=True, metavar="DIR", help="Your own configs.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.pass_context
-def doctor(ctx: click.Context, data_root: str | None, as_json: bool) -> None:
-    """Say what works on this machine, and how to mend what does not."""
-    from evalkit.doctor import examine
+def doctor(
+    ctx: click.Context, data_root: str | None, model: str | None, config_dirs: tuple[str, ...], as_json: bool
+) -> None:
+    """Say what works on this machine, and how to fix what does not."""
+    from evalkit.doctor import examine, examine_model
 
-    findings = examine(data_root)
+    findings = examine_model(model, config_dirs) if model else examine(data_root)
     if as_json:
         emit([f.__dict__ for f in findings])
     else:

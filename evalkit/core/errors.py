@@ -8,6 +8,12 @@ EXIT_REFUSED = 2
 EXIT_INTERRUPTED = 130
 
 
+def first_line(error: BaseException, limit: int = 300) -> str:
+    """The first line of an error's text that holds anything, cut to `limit` characters; empty without one."""
+    lines = (line.strip() for line in str(error).splitlines())
+    return next((line for line in lines if line), "")[:limit]
+
+
 class EvalkitError(Exception):
     """A failure with a cause and a way out.
 

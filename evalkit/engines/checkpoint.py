@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.core.digest import file_sha256, weights_digest
-from evalkit.core.errors import ModelError
+from evalkit.core.errors import ModelError, first_line
 from evalkit.core.records import Kind, ModelSpec
 from evalkit.data.hub import reachable
 
@@ -76,8 +76,8 @@ def fetch_checkpoint(path: str, revision: str = "") -> None:
     try:
         snapshot_download(path, revision=revision or None, ignore_patterns=list(UNUSED_FILES))
     except (HfHubHTTPError, OSError, ValueError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ModelError(f"{path} cannot be fetched from the hub: {first}", "check the id and your access") from error
+        said = first_line(error) or type(error).__name__
+        raise ModelError(f"{path} cannot be fetched from the hub: {said}", "check the id and your access") from error
 
 
 def check_checkpoint(spec: ModelSpec) -> None:

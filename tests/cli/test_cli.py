@@ -142,6 +142,23 @@ def test_doctor_says_how_to_mend() -> None:
     assert with_data["data root"]["ok"]
 
 
+def test_doctor_says_which_path_a_model_takes(tiny_model: Path, tmp_path: Path) -> None:
+    done = helpers.run("doctor", "--model", tiny_model, "--json")
+    assert done.returncode == 0, done.stderr
+    found = {f["what"]: f for f in json.loads(done.stdout)}
+    assert set(found) == {"model", "scoring", "generation"}
+    assert "LlamaForCausalLM" in found["model"]["found"]
+    assert found["scoring"]["ok"] and found["scoring"]["found"].startswith("tree: self-check passed")
+    assert found["generation"]["ok"] and found["generation"]["found"].startswith("stream: self-check passed")
+    gone = helpers.run("doctor", "--model", "no_such_model")
+    assert gone.returncode == 1 and "no_such_model" in gone.stdout
+    config = tmp_path / "broken"
+    config.mkdir()
+    broken = helpers.run("doctor", "--model", config, "--json")
+    (only,) = json.loads(broken.stdout)
+    assert broken.returncode == 1 and only["what"] == "model" and not only["ok"] and only["mend"]
+
+
 def test_python_interface(tmp_path: Path) -> None:
     helpers.fake_model(tmp_path / "c", "m")
     handle = evalkit.load_benchmark("gsm8k_gen_17d0dc", "samples")

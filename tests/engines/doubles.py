@@ -63,12 +63,15 @@ class Tiny:
         return out
 
 
-def fake_vllm(monkeypatch: Any, logprob: Callable[[float], float | None] = lambda x: x) -> SimpleNamespace:
+def fake_vllm(
+    monkeypatch: Any, logprob: Callable[[float], float | None] = lambda x: x, stale: bool = False
+) -> SimpleNamespace:
     """Puts a double of vllm into sys.modules; what was asked of it is in the result.
 
-    `logprob` changes what is said of a token; None leaves the token out.
+    `logprob` changes what is said of a token; None leaves the token out. `stale`: in blocks of 64 tokens that
+    were asked before, each token has the value of another place.
     """
-    seen = SimpleNamespace(loads=[], params=[], prompts=[])
+    seen = SimpleNamespace(loads=[], params=[], prompts=[], kept=set())
 
     class LLM:
         def __init__(self, model: str, **values: Any) -> None:
@@ -94,7 +97,12 @@ def fake_vllm(monkeypatch: Any, logprob: Callable[[float], float | None] = lambd
                 raise ValueError(f"{len(ids)} prompt tokens and {params.max_tokens} more do not fit {limit}")
             rows: list[Any] | None = None
             if getattr(params, "prompt_logprobs", None) is not None:
-                told = [(token, logprob(value)) for token, value in zip(ids[1:], self.tiny.logprobs(ids), strict=True)]
+                values = self.tiny.logprobs(ids)
+                for stop in range(64, len(ids), 64) if stale else ():
+                    if tuple(ids[:stop]) in seen.kept:
+                        values[stop - 64 : stop] = [values[7 * i % 40] for i in range(stop - 64, stop)]
+                    seen.kept.add(tuple(ids[:stop]))
+                told = [(token, logprob(value)) for token, value in zip(ids[1:], values, strict=True)]
                 rows = [None, *({} if v is None else {t: strict("Logprob", {"logprob": v})} for t, v in told)]
             stops = getattr(params, "stop", [])
             tokens = self.tiny.greedy(

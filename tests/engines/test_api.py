@@ -231,6 +231,38 @@ def by_sampling(value: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
     return _changed(value, lambda p: {**p, "token_logprobs": [v and v / heat for v in p["token_logprobs"]]})
 
 
+def behind(value: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
+    """Each value is that of the distribution behind the token: as llama-cpp-python's server gives them without BOS."""
+
+    def change(probs: dict[str, Any]) -> dict[str, Any]:
+        tokens = probs["tokens"]
+        ends = ["".join(tokens[: i + 1]) for i in range(len(tokens))]
+        values = [logprob(end, token) for end, token in zip(ends, tokens, strict=True)]
+        tops = [{"best": best(end), token: v} for end, token, v in zip(ends, tokens, values, strict=True)]
+        return {**probs, "token_logprobs": values, "top_logprobs": tops}
+
+    return _changed(value, change)
+
+
+class Stale:
+    """A cache of prefixes in blocks of 64 tokens; what it has is answered with other values than the model's."""
+
+    def __init__(self) -> None:
+        self.kept: set[str] = set()
+
+    def __call__(self, value: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
+        return _changed(value, self.change)
+
+    def change(self, probs: dict[str, Any]) -> dict[str, Any]:
+        tokens, values = probs["tokens"], list(probs["token_logprobs"])
+        for stop in range(64, len(tokens), 64):
+            front = "".join(tokens[:stop])
+            if front in self.kept:
+                values[stop - 64 : stop] = [None if v is None else v - 0.5 for v in values[stop - 64 : stop]]
+            self.kept.add(front)
+        return {**probs, "token_logprobs": values}
+
+
 def _changed(value: dict[str, Any], change: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
     choice = value["choices"][0]
     if not choice.get("logprobs"):
@@ -240,7 +272,7 @@ def _changed(value: dict[str, Any], change: Callable[[dict[str, Any]], Any]) -> 
 
 REFUSED: Mapping[Callable[..., dict[str, Any]], str] = {
     constant: "log-probab", shifted: "", ignored: "ignores `logprobs`", positive: "", no_echo: "ignores `echo`",
-    cut: "", by_sampling: "sampling parameters",
+    cut: "", by_sampling: "sampling parameters", behind: "the values belong to other tokens",
 }  # fmt: skip
 
 
@@ -257,6 +289,20 @@ def test_the_probe_refuses_what_would_score_chance(twist: Callable[..., dict[str
             assert reply.text == output_of("One two"), "generation works all the same"
         finally:
             engine.close()
+
+
+def test_the_probe_refuses_what_a_cache_of_prefixes_changes() -> None:
+    with Stub() as stub:
+        stub.twist = Stale()
+        for _ in range(2):  # what the first probe left in the cache does not help the second
+            engine = create_engine(spec(stub.url))
+            try:
+                with pytest.raises(ModelError, match="changes with what was asked before"):
+                    list(engine.run([Request("k", "s", "ppl", text="One two three four")]))
+            finally:
+                engine.close()
+        longest = max(stub.bodies, key=lambda body: len(body.get("prompt", "")))
+        assert len(longest["prompt"]) > 1000
 
 
 def test_a_run_refused_by_the_probe_prints_no_score(tmp_path: Path) -> None:

@@ -268,9 +268,9 @@ def test_the_end_of_a_turn_is_known_from_the_template(internlm: Write, engine_fo
     path, _ = internlm(Layout(chat=True))
     for content in ({"eos_token_id": [2, 698]}, {"eos_token_id": 2}):
         (path / "generation_config.json").write_text(json.dumps(content))
-        endings = engine_for(path, kind="chat")._endings
-        assert set(endings.chat_ids) == {2, 698} and "<|im_end|>" in endings.chat_strings
-    assert endings.base_ids == (2,)
+        stop_criteria = engine_for(path, kind="chat")._stop_criteria
+        assert set(stop_criteria.chat_ids) == {2, 698} and "<|im_end|>" in stop_criteria.chat_strings
+    assert stop_criteria.base_ids == (2,)
 
 
 def test_internlm3_is_left_to_transformers(tiny_model: Path, tmp_path: Path) -> None:

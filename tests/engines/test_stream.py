@@ -15,15 +15,16 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from evalkit.core.records import GenSettings, ModelSpec, Reply, Request, Turn
 from evalkit.engines.hf.generate import stream as stream_module
-from evalkit.engines.hf.generate.plain import Endings, generate
+from evalkit.engines.hf.generate.plain import generate
 from evalkit.engines.hf.generate.slots import Slots
+from evalkit.engines.hf.generate.stop_criteria import StopCriteria
 from evalkit.engines.hf.generate.stream import families as split_families
 from evalkit.engines.hf.generate.stream import prefix_length, stream, waves
 from evalkit.engines.hf.tokens import Encoded, Encoder
 
 SHOTS = "Question: what is the number?\nAnswer: because the total number is 5\n\n" * 4
 TAILS = ("who", "The answer is", "a b c d e f g h " * 6, "x", "water is long", "1 2 3", "step", "你好", "may", "def f(")
-ENDS = Endings((2,), (2,), ("</s>",), 0)
+ENDS = StopCriteria((2,), (2,), ("</s>",), 0)
 TOKENS = 1 << 14
 
 
@@ -38,11 +39,11 @@ class Loaded:
     def items(self, requests: Sequence[Request]) -> list[Encoded]:
         return [self.encoder.encode(request) for request in requests]
 
-    def plain(self, requests: Sequence[Request], ends: Endings = ENDS) -> dict[str, Reply]:
+    def plain(self, requests: Sequence[Request], ends: StopCriteria = ENDS) -> dict[str, Reply]:
         return bare(generate(self.model, self.tokenizer, self.items(requests), ends, TOKENS, 8))
 
     def stream(
-        self, requests: Sequence[Request], rows: int = 3, tokens: int = TOKENS, ends: Endings = ENDS
+        self, requests: Sequence[Request], rows: int = 3, tokens: int = TOKENS, ends: StopCriteria = ENDS
     ) -> dict[str, Reply]:
         return bare(stream(self.model, self.tokenizer, self.items(requests), ends, tokens, rows, 8))
 
@@ -171,7 +172,7 @@ def test_chats_and_errors(tiny_chat_model: Path) -> None:
     assert plain["bad"].error and any(r.finish == "eos" for r in plain.values())
 
 
-def test_rows_beyond_the_window_go_the_plain_way(families: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_beyond_the_window_stream_too(families: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = Loaded(families["mistral"])  # a window of 16
     requests = [*shared(), gen("who", 4), gen("The answer", 6)]
     streamed: list[int] = []
@@ -183,7 +184,7 @@ def test_rows_beyond_the_window_go_the_plain_way(families: dict[str, Path], monk
 
     monkeypatch.setattr(Slots, "prefill", prefill)
     assert loaded.stream(requests) == loaded.plain(requests)
-    assert len(streamed) == 2
+    assert len(streamed) == len(requests)
 
 
 def test_the_prefix_runs_once_and_steps_are_few(llama: Loaded) -> None:

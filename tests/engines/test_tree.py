@@ -18,8 +18,8 @@ from evalkit.engines.hf.score import self_check as check
 from evalkit.engines.hf.score.pass_width import pays, tree_limits
 from evalkit.engines.hf.score.plain import score
 from evalkit.engines.hf.score.self_check import choose_path, try_tree
-from evalkit.engines.hf.score.tree import TreeLimits, group_by_ids, make_trie, score_tree
-from evalkit.engines.hf.tokens import Encoded
+from evalkit.engines.hf.score.tree import TreeLimits, make_trie, score_tree
+from evalkit.engines.hf.tokens import Encoded, group_equal
 from tests.engines.models import GROUPED, OLD, SIZES, VOCAB, build
 
 CLOSE = 1e-4
@@ -238,7 +238,7 @@ def test_limits_follow_the_budget() -> None:
     assert wide == 512 and narrow == 32
     assert tree_limits(model, items, 4096, 5).width == 5
     assert not pays(items[:1]) and not pays([])
-    assert make_trie(group_by_ids(items)).tokens < sum(len(i.ids) for i in items)
+    assert make_trie(group_equal(items)).tokens < sum(len(i.ids) for i in items)
 
 
 def test_engine_takes_the_path_it_is_told(tiny_model: Path, engine_for: Any, texts: list[str]) -> None:

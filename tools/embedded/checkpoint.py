@@ -6,7 +6,7 @@ import copy
 from pathlib import Path
 from typing import Any
 
-from evalkit.engines.hf.tiny import CHATML
+from evalkit.engines.hf.load.chat_templates import CHATML
 from tools.embedded.tokens import EOS, IM_END, as_transformers
 
 

@@ -13,7 +13,15 @@ from typing import Any
 
 from evalkit.core.errors import ModelError
 from evalkit.core.records import ModelSpec
-from evalkit.engines.external.engine import Ask, Ids, OutsideEngine
+from evalkit.engines.external.engine import (
+    ExternalEngine,
+    GenerationRequest,
+    Ids,
+    caches_prefixes,
+    import_package,
+    loading,
+    refuse_cached,
+)
 
 PASSED_ON = ("cache_max_entry_count", "max_batch_size", "model_format", "quant_policy")
 """Options that are fields of `TurbomindEngineConfig` as they are."""
@@ -22,28 +30,17 @@ OWN = 1
 """LMDeploy generates one token where it scores a prompt."""
 
 
-def make_engine(spec: ModelSpec) -> OutsideEngine:
+def make_engine(spec: ModelSpec) -> ExternalEngine:
     """The loaded engine; ModelError when lmdeploy cannot be imported or cannot load the model."""
-    try:
-        import lmdeploy
-    except ImportError as error:
-        raise ModelError(
-            f"the package lmdeploy cannot be imported: {error}",
-            "pip install 'evalkit[lmdeploy]' in an environment of its own, or --engine hf",
-        ) from error
-    from evalkit.engines.hf.load.tokenizer_bundle import load_words
+    lmdeploy = import_package("lmdeploy")
+    from evalkit.engines.hf.load.tokenizer_bundle import load_tokenizer_bundle
 
     if spec.peft_path:
         raise ModelError("TurboMind takes no adapters", "merge the adapter into the weights, or --engine vllm or hf")
     if spec.dtype not in DTYPES:
         raise ModelError(f"TurboMind does not compute in {spec.dtype}", f"--dtype {', '.join(DTYPES)}; or --engine hf")
-    words = load_words(spec)
-    return OutsideEngine(spec, LMDeployBackend(spec, lmdeploy, spec.max_seq_len or words.max_seq_len), words)
-
-
-def caches_prefixes(spec: ModelSpec) -> bool:
-    """Whether prefixes are cached: as the option says, else for chat models."""
-    return bool(spec.options.get("prefix_caching", spec.kind == "chat"))
+    bundle = load_tokenizer_bundle(spec)
+    return ExternalEngine(spec, LMDeployBackend(spec, lmdeploy, spec.max_seq_len or bundle.max_seq_len), bundle)
 
 
 class LMDeployBackend:
@@ -61,29 +58,18 @@ class LMDeployBackend:
             enable_prefix_caching=caches_prefixes(spec),
             **{name: spec.options[name] for name in PASSED_ON if name in spec.options},
         )
-        try:
+        with loading("lmdeploy", spec, "cache_max_entry_count"):
             self._pipe = lmdeploy.pipeline(spec.path, backend_config=config, trust_remote_code=spec.trust_remote_code)
-        except (RuntimeError, ValueError, OSError, ImportError, TypeError, AssertionError) as error:
-            first = (str(error).strip().splitlines() or [""])[0][:300]
-            raise ModelError(
-                f"lmdeploy cannot load {spec.path}: {type(error).__name__}: {first}",
-                "the traceback is in the worker's log; --max-seq-len, --gpus-per-model and "
-                "options.cache_max_entry_count decide what fits",
-            ) from error
 
     @property
     def limit(self) -> int:
         """Most tokens of prompt and output together."""
         return self._limit
 
-    def sums(self, texts: Sequence[tuple[Ids, int]]) -> list[float | None]:
+    def continuation_nll(self, texts: Sequence[tuple[Ids, int]]) -> list[float | None]:
         """See `Backend`. LMDeploy gives the mean over all tokens of a text but the first; a part of a text
         is the difference between the text and what stands in front of it."""
-        if caches_prefixes(self._spec):
-            raise ModelError(
-                "lmdeploy gives no log-probabilities of prompts while it caches prefixes",
-                "--set model.options.prefix_caching=false, for ppl and ll benchmarks",
-            )
+        refuse_cached(self._spec, "lmdeploy")
         fronts = [ids[: len(ids) - scored] for ids, scored in texts]
         asked = [ids for ids in dict.fromkeys([*(ids for ids, _ in texts), *fronts]) if len(ids) > 1]
         means = self._pipe.get_ppl([list(ids) for ids in asked])
@@ -96,48 +82,48 @@ class LMDeployBackend:
             found.append(None if whole is None or part is None else whole - part)
         return found
 
-    def write(self, asks: Sequence[Ask]) -> list[list[int] | str]:
+    def generate(self, requests: Sequence[GenerationRequest]) -> list[list[int] | str]:
         """See `Backend`. Stop strings act afterwards: LMDeploy's own end at single tokens, and drop those."""
         loop = self._pipe.internal_thread.loop
-        return list(asyncio.run_coroutine_threadsafe(self._write_all(asks), loop).result())
+        return list(asyncio.run_coroutine_threadsafe(self._write_all(requests), loop).result())
 
-    async def _write_all(self, asks: Sequence[Ask]) -> list[list[int] | str]:
+    async def _write_all(self, requests: Sequence[GenerationRequest]) -> list[list[int] | str]:
         room = asyncio.Semaphore(self._pipe.backend_config.max_batch_size)
 
-        async def one(ask: Ask) -> list[int] | str:
+        async def one(request: GenerationRequest) -> list[int] | str:
             async with room:
-                return await self._write(ask)
+                return await self._write(request)
 
-        return await asyncio.gather(*map(one, asks))
+        return await asyncio.gather(*map(one, requests))
 
-    async def _write(self, ask: Ask) -> list[int] | str:
+    async def _write(self, request: GenerationRequest) -> list[int] | str:
         from lmdeploy.serve.core.exceptions import RequestError
 
         engine, tokens, finish = self._pipe.async_engine, list[int](), ""
         try:
-            request = await engine.preprocess(
+            prepared = await engine.preprocess(
                 messages=None,
                 session_id=self._pipe.session_mgr.get(),
-                gen_config=self._config(ask),
-                input_ids=list(ask.ids),
+                gen_config=self._config(request),
+                input_ids=list(request.ids),
             )
-            async for out in engine.generate(request, stream_response=False):
+            async for out in engine.generate(prepared, stream_response=False):
                 tokens += out.token_ids or []
                 finish = out.finish_reason or finish
         except RequestError as error:  # it concerns this one only
             return f"lmdeploy: {error.code.value}: {error.message}"
-        if finish == "stop" and ask.end_ids:
-            tokens.append(ask.end_ids[0])  # left out by lmdeploy; that it was there tells an end from a limit
+        if finish == "stop" and request.end_ids:
+            tokens.append(request.end_ids[0])  # left out by lmdeploy; that it was there tells an end from a limit
         return tokens if finish in ("stop", "length") else f"lmdeploy ended with {finish or 'nothing'}"
 
-    def _config(self, ask: Ask) -> Any:
-        gen = ask.gen
-        drawn = {"temperature": gen.temperature, "top_p": gen.top_p, "top_k": gen.top_k, "random_seed": ask.seed}
+    def _config(self, request: GenerationRequest) -> Any:
+        gen = request.gen
+        drawn = {"temperature": gen.temperature, "top_p": gen.top_p, "top_k": gen.top_k, "random_seed": request.seed}
         return self._lmdeploy.GenerationConfig(
             max_new_tokens=gen.max_out_len,
             do_sample=gen.temperature > 0,
-            stop_token_ids=list(ask.end_ids),
-            skip_special_tokens=not ask.keep_special,
+            stop_token_ids=list(request.end_ids),
+            skip_special_tokens=not request.keep_special,
             spaces_between_special_tokens=False,
             **(drawn if gen.temperature > 0 else {}),
         )

@@ -1,7 +1,8 @@
 """The vLLM engine (extra `vllm`), written against vllm 0.33's `LLM`; it has not been run here, only a double of it.
 
-Prefixes are cached for generation. vLLM itself leaves the cache aside where it returns prompt
-log-probabilities, as those of cached tokens are gone.
+vLLM may return stale values for cached tokens where it is asked for prompt log-probabilities, so the cache of
+prefixes is on for chat models, whose benchmarks generate, and off for base models; `prefix_caching` overrides
+that, and log-probabilities are refused while it is on.
 """
 
 from __future__ import annotations
@@ -11,10 +12,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from evalkit.core.errors import ModelError
 from evalkit.core.records import ModelSpec
 from evalkit.engines.checkpoint import local_dir
-from evalkit.engines.external.engine import Ask, Ids, OutsideEngine
+from evalkit.engines.external.engine import (
+    ExternalEngine,
+    GenerationRequest,
+    Ids,
+    caches_prefixes,
+    import_package,
+    loading,
+    refuse_cached,
+)
 
 PASSED_ON = ("gpu_memory_utilization", "max_num_seqs", "max_num_batched_tokens", "enforce_eager", "quantization")
 """Options that are arguments of `LLM` as they are."""
@@ -22,19 +30,13 @@ OWN = 1
 """vLLM generates one token where it scores a prompt: a text may have one less than its limit."""
 
 
-def make_engine(spec: ModelSpec) -> OutsideEngine:
+def make_engine(spec: ModelSpec) -> ExternalEngine:
     """The loaded engine; ModelError when vllm cannot be imported or cannot load the model."""
-    try:
-        import vllm
-    except ImportError as error:
-        raise ModelError(
-            f"the package vllm cannot be imported: {error}",
-            "pip install 'evalkit[vllm]' in an environment of its own, or --engine hf",
-        ) from error
-    from evalkit.engines.hf.load.tokenizer_bundle import load_words
+    vllm = import_package("vllm")
+    from evalkit.engines.hf.load.tokenizer_bundle import load_tokenizer_bundle
 
-    words = load_words(spec)
-    return OutsideEngine(spec, VLLMBackend(spec, vllm, words.max_seq_len), words)
+    bundle = load_tokenizer_bundle(spec)
+    return ExternalEngine(spec, VLLMBackend(spec, vllm, bundle.max_seq_len), bundle)
 
 
 class VLLMBackend:
@@ -44,16 +46,9 @@ class VLLMBackend:
         """`stated` is the checkpoint's own limit, which vLLM does not let pass."""
         self._vllm = vllm
         self._spec = spec
-        try:
+        with loading("vllm", spec, "gpu_memory_utilization"):
             self._llm = vllm.LLM(**arguments(spec, stated))
             self._lora = _lora(spec)
-        except (RuntimeError, ValueError, OSError, ImportError, TypeError, AssertionError) as error:
-            first = (str(error).strip().splitlines() or [""])[0][:300]
-            raise ModelError(
-                f"vllm cannot load {spec.path}: {type(error).__name__}: {first}",
-                "the traceback is in the worker's log; --max-seq-len, --gpus-per-model and "
-                "options.gpu_memory_utilization decide what fits",
-            ) from error
 
     @property
     def limit(self) -> int:
@@ -61,28 +56,29 @@ class VLLMBackend:
         most = int(self._llm.llm_engine.model_config.max_model_len) - OWN
         return min(most, self._spec.max_seq_len or most)
 
-    def sums(self, texts: Sequence[tuple[Ids, int]]) -> list[float | None]:
+    def continuation_nll(self, texts: Sequence[tuple[Ids, int]]) -> list[float | None]:
         """See `Backend`; float64 sums of vLLM's float32 log-probabilities."""
+        refuse_cached(self._spec, "vllm")
         params = self._vllm.SamplingParams(max_tokens=1, temperature=0.0, prompt_logprobs=1, detokenize=False)
         outputs = self._generate([ids for ids, _ in texts], [params] * len(texts))
         return [_sum(out, ids, scored) for out, (ids, scored) in zip(outputs, texts, strict=True)]
 
-    def write(self, asks: Sequence[Ask]) -> list[list[int] | str]:
+    def generate(self, requests: Sequence[GenerationRequest]) -> list[list[int] | str]:
         """See `Backend`."""
-        outputs = self._generate([ask.ids for ask in asks], [self._params(ask) for ask in asks])
+        outputs = self._generate([request.ids for request in requests], [self._params(request) for request in requests])
         return [_written(out) for out in outputs]
 
-    def _params(self, ask: Ask) -> Any:
-        gen = ask.gen
+    def _params(self, request: GenerationRequest) -> Any:
+        gen = request.gen
         return self._vllm.SamplingParams(
             max_tokens=gen.max_out_len,
             temperature=gen.temperature,
             top_p=gen.top_p,
             top_k=gen.top_k,
-            seed=ask.seed if gen.temperature > 0 else None,
-            stop=list(ask.stops),
-            stop_token_ids=list(ask.end_ids),
-            skip_special_tokens=not ask.keep_special,
+            seed=request.seed if gen.temperature > 0 else None,
+            stop=list(request.stops),
+            stop_token_ids=list(request.end_ids),
+            skip_special_tokens=not request.keep_special,
             spaces_between_special_tokens=False,
         )
 
@@ -99,7 +95,7 @@ class VLLMBackend:
             "dtype": str(getattr(config, "dtype", "")).removeprefix("torch."),
             "device": "cuda",
             "tensor_parallel_size": self._spec.gpus,
-            "prefix_caching": bool(self._spec.options.get("prefix_caching", True)),
+            "prefix_caching": caches_prefixes(self._spec),
             "adapter": self._spec.peft_path,
         }
 
@@ -116,7 +112,7 @@ def arguments(spec: ModelSpec, stated: int) -> dict[str, Any]:
         "dtype": spec.dtype,
         "trust_remote_code": spec.trust_remote_code,
         "tensor_parallel_size": spec.gpus,
-        "enable_prefix_caching": bool(spec.options.get("prefix_caching", True)),
+        "enable_prefix_caching": caches_prefixes(spec),
         "seed": 0,
         **{name: spec.options[name] for name in PASSED_ON if name in spec.options},
     }

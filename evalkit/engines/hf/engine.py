@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,8 +15,8 @@ from evalkit.engines.hf.generate.plain import generate, neutral_config
 from evalkit.engines.hf.generate.stream import stream, stream_fits
 from evalkit.engines.hf.load.load import load
 from evalkit.engines.hf.load.probe import pads_well
-from evalkit.engines.hf.load.tokenizer_bundle import find_endings
-from evalkit.engines.hf.memory import choose_budget, peak_memory
+from evalkit.engines.hf.load.tokenizer_bundle import find_stop_criteria
+from evalkit.engines.hf.memory import choose_budget, free_memory, peak_memory
 from evalkit.engines.hf.score.pass_width import pays, tree_limits
 from evalkit.engines.hf.score.plain import score
 from evalkit.engines.hf.score.self_check import asked_path, choose_path, total_noise
@@ -40,14 +39,14 @@ class HFEngine:
         self._device = loaded.device
         self._unexpected = loaded.unexpected_keys
         self._tokenizer_matches = loaded.tokenizer_matches_file
-        self._endings = find_endings(loaded.model.generation_config.eos_token_id, loaded.tokenizer, spec)
+        self._stop_criteria = find_stop_criteria(loaded.model.generation_config.eos_token_id, loaded.tokenizer, spec)
         # transformers fills what a request leaves open from here: sampling, penalties
-        self._model.generation_config = neutral_config(self._endings, loaded.tokenizer.bos_token_id, chat=False)
-        self._pads_well = pads_well(self._model, self._endings.pad)
+        self._model.generation_config = neutral_config(self._stop_criteria, loaded.tokenizer.bos_token_id, chat=False)
+        self._pads_well = pads_well(self._model, self._stop_criteria.pad)
         self._budget = choose_budget(spec, self._model, loaded.device, self._pads_well)
-        self._path = choose_path(self._model, self._endings.pad, asked)
+        self._path = choose_path(self._model, self._stop_criteria.pad, asked)
         half = self._model.dtype.itemsize < 4
-        self._noise = total_noise(self._model, self._endings.pad) if half else None
+        self._noise = total_noise(self._model, self._stop_criteria.pad) if half else None
         self._always_tree = asked == "tree"
         self._streams, self._stream_reason = choose_stream(self._model, spec)
         vocab = self._model.get_input_embeddings().num_embeddings
@@ -66,7 +65,7 @@ class HFEngine:
 
     def _write(self, items: Sequence[Encoded]) -> Iterator[Reply]:
         """Replies to gen requests, by continuous batching where it fits the model."""
-        budget, common = self._budget, (self._model, self._tokenizer, items, self._endings)
+        budget, common = self._budget, (self._model, self._tokenizer, items, self._stop_criteria)
         if self._streams:
             yield from stream(*common, budget.gen_tokens, budget.slots, budget.gen_rows)
         else:
@@ -82,7 +81,7 @@ class HFEngine:
                 limits = tree_limits(self._model, fit, tokens, self._spec.batch_tokens)
                 yield from score_tree(self._model, fit, path.attention, limits)
                 plain = [i for i in items if i.error or (path.longest is not None and len(i.ids) > path.longest)]
-        yield from score(self._model, plain, tokens, self._endings.pad)
+        yield from score(self._model, plain, tokens, self._stop_criteria.pad)
 
     def describe(self) -> Mapping[str, Any]:
         """Facts for the manifest."""
@@ -120,9 +119,7 @@ class HFEngine:
     def close(self) -> None:
         """Drop the model and give its memory back."""
         self._model = None
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        free_memory()
 
 
 def choose_stream(model: Any, spec: ModelSpec) -> tuple[bool, str]:

@@ -50,11 +50,8 @@ def choose_budget(spec: ModelSpec, model: Any, device: torch.device, padding: bo
     item = model.dtype.itemsize
     if device.type == "cuda":
         free = GPU_SHARE * torch.cuda.mem_get_info(device)[0]
-        # logits in the model's dtype and, in some models, once more in float32; about 40 hidden
-        # vectors of activations at the peak of a layer
-        per_token = config.vocab_size * (item + 4) + 40 * config.hidden_size * item
-        score = _clamp(free / per_token, MAX_TOKENS_GPU)
-        gen = _clamp(free / (_cache_bytes(config, item) + 40 * config.hidden_size * item), 16 * MAX_TOKENS_GPU)
+        score = _clamp(free / pass_bytes(config, item), MAX_TOKENS_GPU)
+        gen = _clamp(free / (kv_bytes(config, item) + activation_bytes(config, item)), 16 * MAX_TOKENS_GPU)
         rows, slots = GEN_ROWS_GPU, SLOTS_GPU
     else:
         score = _clamp(CPU_LOGITS_BYTES / (4 * config.vocab_size), MAX_TOKENS_CPU)
@@ -87,10 +84,10 @@ def in_batches(
         replies = _attempt(answer, batch)
         if replies is None and count > 1:
             rows, tokens = min(rows, count // 2), min(tokens, longest * (count // 2))
-            _free_memory()
+            free_memory()
             continue
         if replies is None:
-            _free_memory()
+            free_memory()
             replies = fail(batch[0])
         yield from replies
         start += count
@@ -114,7 +111,8 @@ def peak_memory(device: torch.device) -> int | None:
     return int(torch.cuda.max_memory_allocated(device)) if device.type == "cuda" else None
 
 
-def _free_memory() -> None:
+def free_memory() -> None:
+    """Give back what no tensor uses any more, on every device."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
@@ -124,9 +122,24 @@ def _clamp(value: float, most: int) -> int:
     return int(min(max(value, MIN_TOKENS), most))
 
 
-def _cache_bytes(config: Any, item: int) -> int:
-    """Bytes of keys and values of one token."""
+def kv_shape(config: Any) -> tuple[int, int]:
+    """(heads of keys and values, numbers in each) of a layer."""
     heads = getattr(config, "num_attention_heads", 1)
     kv_heads = getattr(config, "num_key_value_heads", None) or heads
-    size = getattr(config, "head_dim", None) or config.hidden_size // heads
+    return kv_heads, getattr(config, "head_dim", None) or config.hidden_size // heads
+
+
+def kv_bytes(config: Any, item: int) -> int:
+    """Bytes of keys and values of one token in all layers; `item` is the bytes of a number."""
+    kv_heads, size = kv_shape(config)
     return int(2 * config.num_hidden_layers * kv_heads * size * item)
+
+
+def activation_bytes(config: Any, item: int) -> int:
+    """Bytes of activations of one token at the peak of a layer: about 40 hidden vectors."""
+    return int(40 * config.hidden_size * item)
+
+
+def pass_bytes(config: Any, item: int) -> int:
+    """Bytes of one token of a scoring pass: activations, and logits in the model's dtype and in float32."""
+    return int(config.vocab_size * (item + 4)) + activation_bytes(config, item)

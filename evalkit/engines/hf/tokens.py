@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,18 @@ class Encoded:
     def failed(self, error: str) -> Reply:
         """The reply that carries an error."""
         return Reply(self.request.key, n_tokens=len(self.ids), truncated=self.truncated, error=error)
+
+
+def group_equal(items: Iterable[Encoded], by_scored: bool = False) -> list[list[Encoded]]:
+    """Answerable items, those of equal token ids together, and with `by_scored` of equally many scored tokens.
+
+    A group is computed once, so that equal options tie exactly.
+    """
+    groups: dict[tuple[tuple[int, ...], int], list[Encoded]] = {}
+    for item in items:
+        if not item.error:
+            groups.setdefault((item.ids, item.scored if by_scored else 0), []).append(item)
+    return list(groups.values())
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ would score chance without a word.
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -24,6 +25,8 @@ ENDS = (" is old.", " was late, and", ": 42 (forty-two)")
 """Continued differently, the text must keep its values, and the first new place its distribution."""
 LONG = 24
 """Repetitions of the text that show whether long prompts are cut."""
+SHARED_LINES = 24
+"""Lines that two prompts have in common, about 300 tokens: more than a block of any server's cache of prefixes."""
 SAME = 0.1
 """Most difference, in nats, between values of one token; batching in half precision stays below."""
 HINT = (
@@ -76,6 +79,7 @@ async def _probe(client: Client, spec: ModelSpec, options: Options, style: str, 
         _aligned(one, other)
     _same(plain, await ask(TEXT, temperature=0.5, top_p=0.5, seed=7), "sampling parameters")
     await _whole(ask, plain)
+    await _repeatable(ask)
     shows_bos = style == "echo" and plain.hidden == 0 and "".join(plain.tokens[1:]).lstrip() == TEXT
     if local is not None:
         local.check(TEXT, plain.count)
@@ -147,3 +151,25 @@ async def _whole(ask: Callable[[str], Awaitable[Scored]], plain: Scored) -> None
         raise
     if len(scored.tokens) < (LONG - 1) * (len(plain.tokens) - 2):
         raise Rejected(f"the server cuts prompts: {LONG} times {plain.count} tokens became {scored.count}")
+
+
+async def _repeatable(ask: Callable[[str], Awaitable[Scored]]) -> None:
+    """Two long prompts that begin alike have the same values in either order.
+
+    A server that keeps prefixes may return other values for what it kept (vLLM's issue 42019). The prompts
+    are new ones each time, so that nothing of them is kept from an earlier probe.
+    """
+    mark = secrets.token_hex(4)
+    front = "".join(f"Line {i} of {mark}: {TEXT.splitlines()[i % 2]}\n" for i in range(SHARED_LINES))
+    order = [front + ENDS[0], front + ENDS[1], front + ENDS[1], front + ENDS[0]]
+    try:
+        first, second, second_again, first_again = [await ask(text) for text in order]
+    except Rejected as error:
+        if error.too_long:
+            return
+        raise
+    what = "what was asked before: does the server keep prefixes (--no-enable-prefix-caching for vLLM)"
+    shared = _common(first, second)
+    _same(first.front(shared), second.front(shared), what)
+    _same(second, second_again, what)
+    _same(first, first_again, what)

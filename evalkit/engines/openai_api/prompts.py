@@ -41,6 +41,10 @@ class Scored:
         """Tokens that are counted and not shown: a BOS."""
         return self.count - len(self.tokens)
 
+    def front(self, count: int) -> Scored:
+        """The first `count` of the tokens shown."""
+        return Scored(self.tokens[:count], self.logprobs[:count], self.best[:count], count + self.hidden)
+
     def loss(self, start: int) -> float:
         """Minus the summed log-probability of the shown tokens from `start` on; Rejected when one is no number."""
         values = self.logprobs[start:]

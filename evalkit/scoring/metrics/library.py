@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from evalkit.core.calls import EVALUATE, check_steps, parse_calls
-from evalkit.core.errors import ConfigError, DataError
+from evalkit.core.errors import ConfigError, DataError, first_line
 from evalkit.core.registry import METRICS, did_you_mean
 from evalkit.scoring.extract import extract
 from evalkit.scoring.metrics.base import Case, Judged, Metric, each
@@ -64,7 +64,7 @@ def _load(path: str, config: str) -> Any:
         return evaluate.load(path, config or None)
     except Exception as error:  # whatever a metric script, its imports or the network raise
         raise ConfigError(
-            f"metric 'evaluate:{path}' cannot be loaded: {type(error).__name__}: {_first_line(error)}",
+            f"metric 'evaluate:{path}' cannot be loaded: {type(error).__name__}: {first_line(error)}",
             "without network, give the path of a metric script and install what it imports",
         ) from error
 
@@ -74,7 +74,7 @@ def _compute(metric: Any, path: str, answers: list[Any], golds: list[Any], more:
         results = metric.compute(predictions=answers, references=golds, **more)
     except Exception as error:  # a metric script may raise anything
         raise DataError(
-            f"metric 'evaluate:{path}' failed: {type(error).__name__}: {_first_line(error)}",
+            f"metric 'evaluate:{path}' failed: {type(error).__name__}: {first_line(error)}",
             "does it take such values? `convert: int` turns answers and golds into numbers",
         ) from error
     return {key: float(value) for key, value in (results or {}).items() if _is_number(value)}
@@ -94,7 +94,3 @@ def _with_primary(results: dict[str, float], primary: str, path: str) -> dict[st
     raise ConfigError(
         f"metric 'evaluate:{path}' gives no {primary!r}", f"set `name` to one of: {', '.join(results) or 'none'}"
     )
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]

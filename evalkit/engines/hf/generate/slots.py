@@ -1,17 +1,31 @@
-"""Keys and values of rows in flight: buffers of fixed size, one slot a row, behind one shared prefix."""
+"""Keys and values of rows in flight: buffers of fixed size, one slot a row, behind one shared prefix.
+
+A layer with a sliding window keeps the end of the prefix that a window can still see, and of each row the last
+tokens of a window, in a ring: the token at own position p lies at place p modulo the window.
+"""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache
 
 from evalkit.engines.hf.generate.cpu_lm_head import quick_head
-from evalkit.engines.hf.generate.prefix_attention import Part, UnfitError, attention_configs, mark, two_parts
+from evalkit.engines.hf.generate.prefix_attention import (
+    PARTS,
+    KeysChangedError,
+    Part,
+    UnfitError,
+    attention_configs,
+    flatten,
+    mark,
+    two_parts,
+)
+from evalkit.engines.hf.windows import layer_windows
 
 CHUNK = 512
 """Prompt tokens of one pass: bounds the scores, [heads, chunk, prefix + own]."""
@@ -25,6 +39,21 @@ def rounded(positions: int) -> int:
 
 
 @dataclass(frozen=True)
+class Sight:
+    """What the new tokens of a step see in layers of one window."""
+
+    bias: torch.Tensor
+    """Of the own keys, [rows, 1, 1, queries, own] (see `Part`)."""
+    shared_bias: torch.Tensor | None
+    """Of the shared keys that these layers keep."""
+    visible: int
+    """Most positions that a query sees."""
+    earlier: torch.Tensor | None = None
+    """Several tokens of one row: places in the ring of the tokens in front of them that they can see, in order;
+    None where no ring is used."""
+
+
+@dataclass(frozen=True)
 class Step:
     """Where the new tokens of a forward pass go: one each for several slots, or several for one."""
 
@@ -35,26 +64,42 @@ class Step:
     first: int
     """First slot; the rows are in consecutive slots."""
     used: int
-    """Own positions that are read."""
-    part: tuple[torch.Tensor, int]
-    """Bias [rows, 1, 1, queries, used] and the most positions seen (see `Part`)."""
+    """Own positions that are read, where no window limits them."""
+    sights: Mapping[int | None, Sight]
+    """Window → what is seen."""
+    flat: bool
+    """Whether all parts are handed out in one row (see `flatten`)."""
 
 
 class SlotLayer(CacheLayerMixin):
     """Keys and values of one layer: the prefix [kv_heads, prefix, size], the slots
-    [slots, kv_heads, capacity, size]."""
+    [slots, kv_heads, places, size]."""
 
     is_sliding = False
 
-    def __init__(self, keys: torch.Tensor, values: torch.Tensor, slots: int, capacity: int) -> None:
+    def __init__(
+        self, keys: torch.Tensor, values: torch.Tensor, slots: int, capacity: int, window: int | None = None
+    ) -> None:
+        """`keys` and `values` of the prefix, [1, kv_heads, prefix, size]; a window keeps their ends."""
         super().__init__()
-        self.prefix = (keys[0].contiguous(), values[0].contiguous())
+        self.window = window
+        self.length = keys.shape[2]
+        kept = self.length if window is None else min(self.length, window - 1)
+        self.prefix = (keys[0, :, self.length - kept :].contiguous(), values[0, :, self.length - kept :].contiguous())
+        places = capacity if window is None else min(capacity, window)
         self.own = (
-            keys.new_zeros((slots, keys.shape[1], capacity, keys.shape[3])),
-            values.new_zeros((slots, values.shape[1], capacity, values.shape[3])),
+            keys.new_zeros((slots, keys.shape[1], places, keys.shape[3])),
+            values.new_zeros((slots, values.shape[1], places, values.shape[3])),
         )
         self.is_initialized = True
         self.step: Step | None = None
+        self.part: Part | None = None
+        """Of the step under way."""
+
+    @property
+    def places(self) -> int:
+        """Own positions that a slot holds."""
+        return int(self.own[0].shape[2])
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
@@ -64,24 +109,39 @@ class SlotLayer(CacheLayerMixin):
         step, device = self.step, self.own[0].device
         if step is None:
             raise UnfitError("the cache is used outside a step")
-        rows, queries = key_states.shape[0], key_states.shape[2]
-        for buffer, new in zip(self.own, (key_states, value_states), strict=True):
-            if queries == 1:
-                buffer[step.slots.to(device), :, step.starts.to(device)] = new[:, :, 0]
-            else:
-                start = step.used - queries
-                buffer[step.first, :, start : step.used] = new[0]
-        bias, longest = step.part
-        part = Part(*self.prefix, bias.to(device), longest)
-        keys, values = (buffer[step.first : step.first + rows, :, : step.used] for buffer in self.own)
+        sight = step.sights[self.window]
+        shared_bias = None if sight.shared_bias is None else sight.shared_bias.to(device)
+        part = Part(*self.prefix, sight.bias.to(device), sight.visible, shared_bias)
+        new = (key_states, value_states)
+        keys, values = (self._stored(own, states, step, sight) for own, states in zip(self.own, new, strict=True))
+        self.part = part
+        if step.flat:
+            return flatten(part, keys, part.keys), flatten(part, values, part.values)
         return mark(keys, part), values
+
+    def _stored(self, buffer: torch.Tensor, new: torch.Tensor, step: Step, sight: Sight) -> torch.Tensor:
+        """The own states that the step reads, the new ones among them."""
+        rows, queries = new.shape[0], new.shape[2]
+        if queries == 1:
+            buffer[step.slots.to(buffer.device), :, step.starts.to(buffer.device) % self.places] = new[:, :, 0]
+            return buffer[step.first : step.first + rows, :, : sight.bias.shape[-1]]
+        row = buffer[step.first]
+        if sight.earlier is None:
+            row[:, step.used - queries : step.used] = new[0]
+            return buffer[step.first : step.first + 1, :, : step.used]
+        # what the first new tokens see is overwritten by the last ones, so it is copied before
+        seen = torch.cat([row[:, sight.earlier.to(buffer.device)], new[0]], 1)
+        kept = min(queries, self.places)
+        last = torch.arange(step.used - kept, step.used, device=buffer.device) % self.places
+        row[:, last] = new[0, :, queries - kept :]
+        return seen[None]
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         """Nothing: the buffers are there from the start."""
 
     def get_seq_length(self) -> int:
         """Positions of the longest row; models ask for it where they are given no position ids."""
-        return self.prefix[0].shape[1] + (self.step.used if self.step else 0)
+        return self.length + (self.step.used if self.step else 0)
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         """Keys and their offset, for a mask that nobody reads."""
@@ -89,7 +149,16 @@ class SlotLayer(CacheLayerMixin):
 
     def get_max_length(self) -> int:
         """Prefix and own positions."""
-        return int(self.prefix[0].shape[1] + self.own[0].shape[2])
+        return self.length + self.places
+
+
+class PartsByLayer(dict[int, "SlotLayer"]):
+    """The part of each layer under way, for models that hand further arguments down to attention."""
+
+    def get(self, number: Any, default: Any = None) -> Any:
+        """The `Part` of a layer's number."""
+        layer = super().get(number)
+        return default if layer is None else layer.part
 
 
 class Slots:
@@ -100,14 +169,21 @@ class Slots:
         self._model = model
         self._configs = attention_configs(model)
         self._prefix = len(prefix)
+        self._capacity = capacity
+        self._flat = False
         # not every model can leave out the logits of the other positions
         keep = "logits_to_keep" in inspect.signature(model.forward).parameters
         self._options: dict[str, Any] = {"use_cache": True, **({"logits_to_keep": 1} if keep else {})}
         # without a prefix, one token is run for the shapes alone
         cache = self._run_prefix(prefix or [0])
+        windows, _ = layer_windows(model.config)
+        if len(windows) != len(cache):
+            raise UnfitError(f"{len(cache)} layers keep keys and values, {len(windows)} are configured")
         cut = slice(0, len(prefix))
-        layers = [SlotLayer(k[:, :, cut], v[:, :, cut], count, capacity) for k, v in cache]
+        pairs = zip(cache, windows, strict=True)
+        layers = [SlotLayer(k[:, :, cut], v[:, :, cut], count, capacity, window) for (k, v), window in pairs]
         self._layers = layers
+        self._windows = set(windows)
         make: Any = Cache
         self._cache = make(layers=layers)
 
@@ -131,8 +207,8 @@ class Slots:
         for start in range(0, len(ids), CHUNK):
             part = ids[start : start + CHUNK]
             end = start + len(part)
-            seen = torch.arange(end)[None] <= torch.arange(start, end)[:, None]
-            step = self._step([slot], [start], end, seen[None])
+            sights = {window: self._filling(start, end, window) for window in self._windows}
+            step = self._step([slot], [start], end, sights)
             logits = self._forward(torch.tensor([list(part)]), torch.arange(start, end)[None], step)
         return logits
 
@@ -142,34 +218,88 @@ class Slots:
         `lengths` are the own positions that each slot holds before.
         """
         starts = torch.tensor(lengths)
-        used = min(rounded(max(lengths) + 1), self._layers[0].own[0].shape[2])
-        seen = (torch.arange(used)[None] <= starts[:, None])[:, None]
-        step = self._step(list(range(len(tokens))), lengths, used, seen)
+        used = min(rounded(max(lengths) + 1), self._capacity)
+        sights = {window: self._decoding(starts, used, window) for window in self._windows}
+        step = self._step(list(range(len(tokens))), lengths, used, sights)
         return self._forward(torch.tensor(tokens)[:, None], starts[:, None], step)
 
-    def _step(self, slots: Sequence[int], starts: Sequence[int], used: int, seen: torch.Tensor) -> Step:
-        """`seen`, bool [rows, queries, used], says which own positions a query may read."""
+    def _filling(self, start: int, end: int, window: int | None) -> Sight:
+        """What the own positions start..end-1 of one row see."""
+        if end - start == 1:
+            return self._decoding(torch.tensor([start]), end, window)
+        queries = torch.arange(start, end)
+        ring = window is not None and window < self._capacity
+        lower = max(0, start - window + 1) if ring and window is not None else 0
+        keys = torch.arange(lower, end)
+        seen = keys[None] <= queries[:, None]
+        if window is not None:
+            seen &= queries[:, None] - keys[None] < window
+        earlier = torch.arange(lower, start) % window if ring and window is not None else None
+        return self._sight(seen[None], queries[None], window, end, earlier)
+
+    def _decoding(self, starts: torch.Tensor, used: int, window: int | None) -> Sight:
+        """What one token a row, at own positions `starts` [rows], sees."""
+        places = self._capacity if window is None else min(self._capacity, window)
+        place = torch.arange(min(used, places))
+        # the token that lies at a place is the last one in sight that belongs there; none where that is negative
+        held = starts[:, None] - (starts[:, None] - place[None]) % places
+        seen = held >= 0 if window is None else (held >= 0) & (starts[:, None] - held < window)
+        return self._sight(seen[:, None], starts[:, None], window, int(starts.max()) + 1)
+
+    def _sight(
+        self,
+        seen: torch.Tensor,
+        at: torch.Tensor,
+        window: int | None,
+        longest: int,
+        earlier: torch.Tensor | None = None,
+    ) -> Sight:
+        """`seen`, bool [rows, queries, own]; `at`, the queries' own positions [rows, queries]."""
+        longest, shared_bias = longest + self._prefix, None
+        if window is not None and longest > window:
+            shared = torch.arange(max(0, self._prefix - window + 1), self._prefix)
+            visible = self._prefix + at[..., None] - shared < window
+            shared_bias = None if bool(visible.all()) else self._bias(visible)
+            longest = window
+        return Sight(self._bias(seen), shared_bias, longest, earlier)
+
+    def _bias(self, seen: torch.Tensor) -> torch.Tensor:
+        """0 where seen [rows, queries, keys], -inf where not, as `Part` has it."""
+        bias = torch.zeros(seen.shape, dtype=self._model.dtype).masked_fill_(~seen, float("-inf"))
+        return bias[:, None, None].to(self._model.device)
+
+    def _step(self, slots: Sequence[int], starts: Sequence[int], used: int, sights: Mapping[int | None, Sight]) -> Step:
         device = self._model.device
-        bias = torch.zeros(seen.shape, dtype=self._layers[0].own[0].dtype).masked_fill_(~seen, float("-inf"))
         return Step(
-            torch.tensor(slots, device=device),
-            torch.tensor(starts, device=device),
-            slots[0],
-            used,
-            (bias[:, None, None].to(device), self._prefix + max(starts) + seen.shape[1]),
+            torch.tensor(slots, device=device), torch.tensor(starts, device=device), slots[0], used, sights, self._flat
         )
 
     def _forward(self, ids: torch.Tensor, own: torch.Tensor, step: Step) -> torch.Tensor:
-        """Logits [rows, vocab] after the last of `ids` [rows, queries] at own positions `own`."""
+        """Logits [rows, vocab] after the last of `ids` [rows, queries] at own positions `own`.
+
+        A model that makes its keys out of what is cached is found out in its first layer; it gets all parts in
+        one row from then on.
+        """
+        try:
+            return self._attempt(ids, own, step)
+        except KeysChangedError:
+            if step.flat:
+                raise
+        self._flat = True
+        return self._attempt(ids, own, replace(step, flat=True))
+
+    def _attempt(self, ids: torch.Tensor, own: torch.Tensor, step: Step) -> torch.Tensor:
         device = self._model.device
         for layer in self._layers:
-            layer.step = step
+            layer.step, layer.part = step, None
+        more = {PARTS: PartsByLayer(enumerate(self._layers))} if step.flat else {}
         with torch.inference_mode(), two_parts(self._configs), quick_head(self._model):
             out = self._model(
                 input_ids=ids.to(device),
                 position_ids=(own + self._prefix).to(device),
                 past_key_values=self._cache,
                 **self._options,
+                **more,
             )
         logits: torch.Tensor = out.logits[:, -1]
         return logits

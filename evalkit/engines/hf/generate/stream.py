@@ -7,22 +7,26 @@ its slot to the next one, and each reply comes as soon as its row ends.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers.cache_utils import DynamicCache, DynamicLayer
 
+from evalkit.core.errors import first_line
 from evalkit.core.records import Reply
 from evalkit.core.sequences import shared_length
-from evalkit.engines.hf.generate.plain import Endings, Writer, full_length, generate, settings
+from evalkit.engines.hf.generate.plain import Writer, full_length, generate, settings
 from evalkit.engines.hf.generate.prefix_attention import UnfitError
-from evalkit.engines.hf.generate.sampling import RowStops, draw, row_generator
+from evalkit.engines.hf.generate.sampling import draw, row_generator
 from evalkit.engines.hf.generate.slots import Slots, rounded
+from evalkit.engines.hf.generate.stop_criteria import RowEnd, StopCriteria
 from evalkit.engines.hf.memory import is_oom
+from evalkit.engines.hf.positions import steady_length
 from evalkit.engines.hf.tokens import Encoded
+from evalkit.engines.hf.windows import layer_windows, short_window
 
 NO_LIMIT = 1 << 60
 MISFITS = (UnfitError, RuntimeError, ValueError, TypeError, IndexError, AttributeError, KeyError, NotImplementedError)
@@ -39,16 +43,21 @@ class Row:
     item: Encoded
     own: int
     """Tokens of its prompt behind the shared prefix."""
-    stops: RowStops
+    end: RowEnd
+    """Its new tokens, and whether they end it."""
     generator: torch.Generator | None
-    out: list[int] = field(default_factory=list)
-    """New tokens."""
     seconds: float = 0.0
     """Its share of the wall time so far."""
 
 
 def stream(
-    model: Any, tokenizer: Any, items: Sequence[Encoded], endings: Endings, tokens: int, rows: int, plain_rows: int
+    model: Any,
+    tokenizer: Any,
+    items: Sequence[Encoded],
+    stop_criteria: StopCriteria,
+    tokens: int,
+    rows: int,
+    plain_rows: int,
 ) -> Iterator[Reply]:
     """Replies to gen requests, each as soon as its row ends.
 
@@ -61,12 +70,12 @@ def stream(
     ready = [item for item in items if not item.error]
     left = [item for item in ready if full_length(item) > limit]
     for chat in (False, True):
-        writer = Writer(model, tokenizer, endings, chat)
+        writer = Writer(model, tokenizer, stop_criteria, chat)
         chosen = [i for i in ready if bool(i.request.turns) == chat and full_length(i) <= limit]
         for family in families(chosen, rows):
             for wave in waves(family, tokens, rows):
                 yield from _Run(writer, wave, tokens, rows).replies(left)
-    yield from generate(model, tokenizer, left, endings, tokens, plain_rows)
+    yield from generate(model, tokenizer, left, stop_criteria, tokens, plain_rows)
 
 
 def families(items: Sequence[Encoded], rows: int) -> list[list[Encoded]]:
@@ -155,12 +164,12 @@ class _Run:
         item = self._waiting[-1]
         began = time.perf_counter()
         logits = slots.prefill(len(self._rows), item.ids[self._prefix :])
-        stops = RowStops(self._writer.tokenizer, [self._writer.plan(item)], 0)
-        row = Row(item, len(item.ids) - self._prefix, stops, row_generator(item.request))
-        row.out.append(_choose(logits, [row])[0])
+        end = RowEnd(self._writer.plan(item), self._writer.finders)
+        row = Row(item, len(item.ids) - self._prefix, end, row_generator(item.request))
+        ended = self._add(row, _choose(logits, [row])[0])
         row.seconds = self._prefix_share + time.perf_counter() - began
         self._waiting.pop()
-        if self._ended(row):
+        if ended:
             yield self._reply(row)
         else:
             self._rows.append(row)
@@ -168,11 +177,10 @@ class _Run:
     def _advance(self, slots: Slots) -> Iterator[Reply]:
         """One token for every row; finished rows leave, and the last row takes the slot of each."""
         began = time.perf_counter()
-        lengths = [row.own + len(row.out) - 1 for row in self._rows]
-        logits = slots.decode([row.out[-1] for row in self._rows], lengths)
-        for row, token in zip(self._rows, _choose(logits, self._rows), strict=True):
-            row.out.append(token)
-        finished = [i for i, row in enumerate(self._rows) if self._ended(row)]
+        lengths = [row.own + len(row.end.ids) - 1 for row in self._rows]
+        logits = slots.decode([row.end.ids[-1] for row in self._rows], lengths)
+        chosen = zip(self._rows, _choose(logits, self._rows), strict=True)
+        finished = [i for i, (row, token) in enumerate(chosen) if self._add(row, token)]
         share = (time.perf_counter() - began) / len(self._rows)
         for row in self._rows:
             row.seconds += share
@@ -180,18 +188,18 @@ class _Run:
         for i in reversed(finished):
             row = self._rows[i]
             last = self._rows.pop()
-            slots.clear(i, row.own + len(row.out))
+            slots.clear(i, row.own + len(row.end.ids))
             if i < len(self._rows):
                 self._rows[i] = last
-                slots.move(len(self._rows), i, last.own + len(last.out))
+                slots.move(len(self._rows), i, last.own + len(last.end.ids))
             yield self._reply(row)
 
-    def _ended(self, row: Row) -> bool:
-        stopped = row.stops(torch.tensor([row.out]), None)
-        return bool(stopped[0]) or row.out[-1] in self._ends
+    def _add(self, row: Row, token: int) -> bool:
+        """Give a row its next token; whether that ends it."""
+        return row.end.add(token) or token in self._ends
 
     def _reply(self, row: Row) -> Reply:
-        return self._writer.reply(row.item, row.out, row.stops.lengths[0], row.seconds)
+        return self._writer.reply(row.item, row.end.ids, row.end.length, row.seconds)
 
 
 def _choose(logits: torch.Tensor, rows: Sequence[Row]) -> list[int]:
@@ -204,32 +212,17 @@ def _choose(logits: torch.Tensor, rows: Sequence[Row]) -> list[int]:
 
 
 def length_limit(model: Any) -> int:
-    """Most tokens of prompt and output up to which every token sees all in front of it, by fixed positions.
+    """Most tokens of prompt and output that slots can hold as the model itself would.
 
-    Raises UnfitError for models that keep anything but keys and values. Windows and chunks are those
-    for which transformers makes its own cache; some rotary embeddings change with the longest row.
+    Layers that attend in chunks do so up to the first chunk's end; some rotary tables change with the longest
+    row. Sliding windows set no limit. Raises TypeError for layers that keep a state of another kind.
     """
-    make: Any = DynamicCache
-    limits = [NO_LIMIT]
-    for layer in make(config=model.config).layers:
-        if not isinstance(layer, DynamicLayer):
-            raise UnfitError(f"the model keeps a state other than keys and values ({type(layer).__name__})")
-        limits.append(getattr(layer, "sliding_window", NO_LIMIT))
-    for module in model.modules():
-        kinds = getattr(module, "rope_type", "")
-        if any(
-            "dynamic" in kind or kind == "longrope" for kind in (kinds.values() if isinstance(kinds, dict) else [kinds])
-        ):
-            limits.append(_steady_positions(module.config) - 1)
+    _, chunk = layer_windows(model.config)
+    limits = [NO_LIMIT if chunk is None else chunk]
+    steady = steady_length(model.config.get_text_config())
+    if steady is not None:
+        limits.append(steady - 1)  # tables grow when the last token in sight has this position
     return min(limits)
-
-
-def _steady_positions(config: Any) -> int:
-    """Positions up to which rotary embeddings that adapt to the length stay as they are."""
-    given = config.rope_parameters
-    parts = [given, *(part for part in given.values() if isinstance(part, dict))]
-    stated = [part["original_max_position_embeddings"] for part in parts if "original_max_position_embeddings" in part]
-    return int(min([*stated, config.max_position_embeddings]))
 
 
 def stream_fits(model: Any) -> tuple[bool, str]:
@@ -237,19 +230,29 @@ def stream_fits(model: Any) -> tuple[bool, str]:
 
     Rows of different lengths share a prefix, one leaves, another takes its slot and one moves; all
     logits are compared with those of whole rows without any cache, against the spread of the logits.
+    A model with sliding windows does so once more with windows that are shorter than the rows.
     """
     try:
         limit = length_limit(model)
         if limit < PROBE_PREFIX + max(PROBE_OWN) + PROBE_NEW:
-            return False, f"rows of more than {limit} tokens do not fit the model's window"
-        with torch.inference_mode():
-            worst = max(_difference(model, row, logits) for row, logits in _probe(model))
+            return False, f"rows of more than {limit} tokens do not fit the model's positions or chunks"
+        worst = _worst(model)
+        if any(window is not None for window in layer_windows(model.config)[0]):
+            with short_window(model.config.get_text_config()):
+                worst = max(worst, _worst(model))
     except MISFITS as error:
-        return False, f"{type(error).__name__}: {error}".splitlines()[0][:300]
+        return False, f"{type(error).__name__}: {first_line(error)}"
     tolerance = TOLERANCE_FLOAT32 if model.dtype == torch.float32 else TOLERANCE_HALF
     if not worst <= tolerance:  # NaN, too
         return False, f"logits differ from those of whole rows by {worst:.2g} of their spread"
     return True, ""
+
+
+def _worst(model: Any) -> float:
+    """The largest difference of a logit from that of the whole row; NaN where one is none."""
+    with torch.inference_mode():
+        found = [_difference(model, row, logits) for row, logits in _probe(model)]
+    return max(found, key=lambda x: (math.isnan(x), x))
 
 
 def _probe(model: Any) -> list[tuple[list[int], list[torch.Tensor]]]:

@@ -17,7 +17,7 @@ from transformers.utils import cached_file
 
 from evalkit.core.errors import ModelError
 from evalkit.core.records import ModelSpec
-from evalkit.engines.hf.tiny import CHATML
+from evalkit.engines.hf.load.chat_templates import CHATML
 
 INTERNLM2_PIECES = 92544
 INTERNLM2_NAMES: Mapping[int, str] = MappingProxyType(

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from huggingface_hub.errors import HfHubHTTPError
 from safetensors import SafetensorError
 
-from evalkit.core.errors import EvalkitError, ModelError
+from evalkit.core.errors import EvalkitError, ModelError, first_line
 from evalkit.core.records import ModelSpec
 from evalkit.engines.checkpoint import local_dir
 from evalkit.engines.hf.memory import is_oom
@@ -32,7 +32,7 @@ def loading(what: str, spec: ModelSpec) -> Iterator[None]:
 
 def explain(error: Exception, what: str, spec: ModelSpec) -> ModelError:
     """A ModelError for an exception raised while `what` of `spec` was loaded."""
-    said = f"{type(error).__name__}: {_first_line(error)}"
+    said = f"{type(error).__name__}: {first_line(error)}"
     whole = str(error)
     if is_oom(error):
         return ModelError(
@@ -60,8 +60,3 @@ def explain(error: Exception, what: str, spec: ModelSpec) -> ModelError:
     if any(part in whole for part in ("size mismatch", "mismatched", "conversion of the weights")):
         return ModelError(f"the weights of {spec.path} do not have the shapes of its config.json", AGAIN)
     return ModelError(f"{what} of {spec.path} cannot be loaded: {said}", "the traceback is in the worker's log")
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0][:300] if lines else ""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from evalkit.engines.hf.score.tree import TreeLimits, group_by_ids, make_trie
-from evalkit.engines.hf.tokens import Encoded
+from evalkit.engines.hf.memory import kv_bytes, kv_shape, pass_bytes
+from evalkit.engines.hf.score.tree import TreeLimits, make_trie
+from evalkit.engines.hf.tokens import Encoded, group_equal
 
 WIDTH_CPU, WIDTH_GPU, LEAST_WIDTH = 512, 4096, 32
 """Wider passes compute more attention between branches that cannot see each other."""
@@ -16,7 +17,7 @@ LEAST_SAVED = 2048
 
 def pays(items: Sequence[Encoded]) -> bool:
     """Whether the items share enough tokens."""
-    groups = group_by_ids(items)
+    groups = group_equal(items)
     if not groups:
         return False
     return sum(len(group[0].ids) for group in groups) - make_trie(groups).tokens >= LEAST_SAVED
@@ -29,13 +30,12 @@ def tree_limits(model: Any, items: Sequence[Encoded], plain_tokens: int, asked: 
     token, its mask, and the activations of a layer. `asked` tokens are not exceeded.
     """
     config, item = model.config.get_text_config(), model.dtype.itemsize
-    per_token = config.vocab_size * (item + 4) + 40 * config.hidden_size * item
+    per_token = pass_bytes(config, item)
     longest = max(len(i.ids) for i in items)
     width = WIDTH_GPU if model.device.type == "cuda" else WIDTH_CPU
     heads = getattr(config, "num_attention_heads", 1)
-    size = getattr(config, "head_dim", None) or config.hidden_size // heads
-    kv_heads = getattr(config, "num_key_value_heads", None) or heads
-    kept = 2 * config.num_hidden_layers * kv_heads * size * item
+    kv_heads, size = kv_shape(config)
+    kept = kv_bytes(config, item)
     # grouped keys are repeated for every head, one layer at a time
     spread = 2 * heads * size * item if kv_heads != heads else 0
     while width > LEAST_WIDTH:

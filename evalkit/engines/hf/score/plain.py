@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 
 from evalkit.core.records import Reply
 from evalkit.engines.hf.memory import in_batches
-from evalkit.engines.hf.tokens import Encoded
+from evalkit.engines.hf.tokens import Encoded, group_equal
 
 CHUNK_NUMBERS = 64 << 20
 """Most float32 logits that are normalised at once (256 MB)."""
@@ -28,11 +28,7 @@ def score(model: Any, items: Sequence[Encoded], tokens: int, pad: int) -> Iterat
     Equal texts are computed once, so that equal options tie exactly.
     """
     yield from (item.failed(item.error) for item in items if item.error)
-    texts: dict[tuple[int, ...], list[Encoded]] = {}
-    for item in items:
-        if not item.error:
-            texts.setdefault(item.ids, []).append(item)
-    groups, answer = list(texts.values()), partial(_score_batch, model, pad)
+    groups, answer = group_equal(items), partial(_score_batch, model, pad)
     yield from in_batches(
         groups,
         length=lambda group: len(group[0].ids),

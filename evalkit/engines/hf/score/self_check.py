@@ -6,22 +6,23 @@ usual one, positions by place in memory, and rotary tables that change with the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from evalkit.core.errors import ConfigError, ModelError
+from evalkit.core.errors import ConfigError, ModelError, first_line
 from evalkit.core.records import ModelSpec, Request
 from evalkit.core.registry import did_you_mean
 from evalkit.engines.hf.memory import is_oom
+from evalkit.engines.hf.positions import steady_length
 from evalkit.engines.hf.score.forward import SINGLE, Attention
 from evalkit.engines.hf.score.plain import token_losses
 from evalkit.engines.hf.score.tree import TreeLimits, score_tree
 from evalkit.engines.hf.score.trie import Ids
 from evalkit.engines.hf.tokens import Encoded
+from evalkit.engines.hf.windows import WINDOW, short_window
 
 PATHS = ("auto", "plain", "tree")
 DEFAULT_PATH = "auto"
@@ -30,7 +31,7 @@ FLOORS = {torch.float32: 2e-4, torch.float16: 6e-3, torch.bfloat16: 0.04}
 """Differences of one token's loss, in nats, that are always taken for rounding; tight, since a model
 that passes wrongly has wrong scores and one that fails wrongly is only slower."""
 NOISE_FACTOR, MOST_FLOORS = 4.0, 4.0
-PREFIX, WINDOW = 29, 9
+PREFIX = 29
 FAULTS = (
     RuntimeError,
     ValueError,
@@ -42,7 +43,6 @@ FAULTS = (
     AssertionError,
 )
 """What models raise that do not take the cache, the mask or the positions."""
-GROWING_ROPE = ("dynamic", "longrope")
 
 
 @dataclass(frozen=True)
@@ -91,16 +91,16 @@ def try_tree(model: Any, pad: int) -> ScorePath:
         worst, allowed = compare(model, pad, attention)
         if worst <= allowed and any(w is not None for w in attention.windows.values()):
             # the same once more with texts longer than the window, which is made short for it
-            with _short_window(config):
+            with short_window(config):
                 short = Attention({k: w if w is None else WINDOW for k, w in attention.windows.items()})
                 worst, allowed = compare(model, pad, short)
     except FAULTS as error:
         kind = "out of memory" if is_oom(error) else type(error).__name__
-        return ScorePath(None, f"the self-check failed: {kind}: {_first_line(error)}")
+        return ScorePath(None, f"the self-check failed: {kind}: {first_line(error)}")
     said = f"largest difference of a token's loss {worst:.1e} nats, {allowed:.1e} allowed"
     if not worst <= allowed:
         return ScorePath(None, f"the self-check disagrees with plain batches: {said}")
-    return ScorePath(attention, f"self-check passed: {said}", _rope_limit(config))
+    return ScorePath(attention, f"self-check passed: {said}", steady_length(config))
 
 
 def attention_of(config: Any) -> tuple[Attention | None, str]:
@@ -180,30 +180,3 @@ def trial_texts(vocab: int) -> list[Ids]:
         tails: Sequence[int] = (1, 2, 6) if number else (1, 1, 5)
         out += [prefix + body + run(60 + 5 * k + number, count) for k, count in enumerate(tails)]
     return list(dict.fromkeys(out))
-
-
-@contextmanager
-def _short_window(config: Any) -> Iterator[None]:
-    """Inside, plain passes build their masks with a short window too."""
-    before = config.sliding_window
-    config.sliding_window = WINDOW
-    try:
-        yield
-    finally:
-        config.sliding_window = before
-
-
-def _rope_limit(config: Any) -> int | None:
-    """Length up to which rotary tables stay the same; beyond, a cached prefix would be another one's."""
-    stated = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
-    each = [stated, *(value for value in stated.values() if isinstance(value, Mapping))]
-    if not any(part.get("rope_type", part.get("type")) in GROWING_ROPE for part in each):
-        return None
-    lengths = [part.get("original_max_position_embeddings") for part in each]
-    lengths += [getattr(config, "original_max_position_embeddings", None), config.max_position_embeddings]
-    return min(int(length) for length in lengths if length)
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0][:200] if lines else ""

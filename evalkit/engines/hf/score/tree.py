@@ -7,24 +7,21 @@ again with it, because a pass of a few tokens costs as much as one of many.
 
 from __future__ import annotations
 
-import gc
 import math
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from evalkit.core.records import Reply
-from evalkit.engines.hf.memory import is_oom
+from evalkit.engines.hf.memory import free_memory, is_oom
 from evalkit.engines.hf.score.cache import PathCache
 from evalkit.engines.hf.score.forward import Attention, row_losses
 from evalkit.engines.hf.score.plain import NO_MEMORY, reply
 from evalkit.engines.hf.score.row import Row, branches, chain
-from evalkit.engines.hf.score.trie import Ids, Trie, build_trie
-from evalkit.engines.hf.tokens import Encoded
+from evalkit.engines.hf.score.trie import Trie, build_trie
+from evalkit.engines.hf.tokens import Encoded, group_equal
 
 LEAST_WIDTH = 8
 """A row is not halved below this many tokens when memory runs out."""
@@ -56,18 +53,9 @@ def score_tree(model: Any, items: Sequence[Encoded], attention: Attention, limit
     The numbers are those of `score.score`; equal texts are computed once, so they tie exactly.
     """
     yield from (item.failed(item.error) for item in items if item.error)
-    groups = group_by_ids(items)
+    groups = group_equal(items)
     if groups:
         yield from _Scorer(model, groups, attention, limits).replies()
-
-
-def group_by_ids(items: Iterable[Encoded]) -> list[list[Encoded]]:
-    """Answerable items, those of equal token ids together."""
-    groups: dict[Ids, list[Encoded]] = {}
-    for item in items:
-        if not item.error:
-            groups.setdefault(item.ids, []).append(item)
-    return list(groups.values())
 
 
 def make_trie(groups: Sequence[Sequence[Encoded]]) -> Trie:
@@ -165,9 +153,7 @@ class _Scorer:
         self._spent += time.perf_counter() - began
         if losses is None:
             self._width = max(1, min(self._width, len(row.ids)) // 2)
-            gc.collect()
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
+            free_memory()
             return False
         for slot, loss in zip(row.slots, losses, strict=True):
             self._losses[slot] = loss

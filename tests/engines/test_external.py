@@ -196,6 +196,35 @@ def test_useless_log_probabilities_are_refused(
     assert len(list(engine.run(generations(False)))) == 6, "outputs need none"
 
 
+def test_values_that_change_with_what_was_asked_before_are_refused(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_vllm(monkeypatch, stale=True)
+    engine = create_engine(spec_of(tiny_model, "vllm"))
+    with pytest.raises(ModelError, match="with what was asked before"):
+        list(engine.run(requests()))
+    assert len(list(engine.run(generations(False)))) == 6, "outputs need none"
+
+
+def test_vllm_gives_no_log_probabilities_while_it_caches_prefixes(
+    tiny_model: Path, tiny_chat_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = fake_vllm(monkeypatch)
+    create_engine(spec_of(tiny_model, "vllm"))
+    assert seen.loads[-1].enable_prefix_caching is False, "a base model is scored"
+    asked = len(seen.prompts)
+    cached = (spec_of(tiny_chat_model, "vllm", "chat"), spec_of(tiny_model, "vllm", options={"prefix_caching": True}))
+    for spec in cached:
+        engine = create_engine(spec)
+        assert seen.loads[-1].enable_prefix_caching is True and engine.describe()["prefix_caching"] is True
+        with pytest.raises(ModelError, match="while it caches prefixes") as caught:
+            list(engine.run(requests()))
+        assert "prefix_caching=false" in caught.value.hint
+        assert len(seen.prompts) == asked
+    chat = create_engine(spec_of(tiny_chat_model, "vllm", "chat", options={"prefix_caching": False}))
+    assert all(r.nll for r in chat.run(requests()) if not r.error)
+
+
 def test_constant_means_are_refused(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_lmdeploy(monkeypatch, ppl=lambda mean: 11.0)
     engine = create_engine(spec_of(tiny_model, "lmdeploy"))
