@@ -10,7 +10,7 @@ from typing import Any, Literal
 from evalkit.configs.catalog import ConfigCatalog, open_catalog
 from evalkit.core.digest import plain
 from evalkit.core.errors import EvalkitError, ModelError, RunFailed
-from evalkit.core.records import Benchmark, Job, Score
+from evalkit.core.records import Job, Score
 from evalkit.execution.local import LocalRunner
 from evalkit.execution.pending import index_subset, open_jobs, write_samples
 from evalkit.execution.progress import ProgressLog
@@ -20,7 +20,7 @@ from evalkit.plan.jobs import make_jobs
 from evalkit.plan.manifest import from_manifest, to_manifest
 from evalkit.plan.options import RunOptions
 from evalkit.plan.plan import Pair, Planned, RunPlan, make_plan
-from evalkit.plan.task import subsets_of
+from evalkit.plan.task import part_of, subsets_of
 from evalkit.report.heatmap import draw, grids_of
 from evalkit.report.notes import notes_of, score_notes, unsafe_notes
 from evalkit.report.summary import Summarizer, load_summarizer, reference_columns
@@ -148,7 +148,11 @@ def _earlier(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def needing_rows(plan: RunPlan) -> set[str]:
     """Benchmarks whose metric looks at columns of the row."""
-    return {name for name, benchmark in plan.benchmarks.items() if make_metric(benchmark.metric).needs_row}
+    return {
+        name
+        for name, benchmark in plan.benchmarks.items()
+        if any(make_metric(variant.metric).needs_row for variant in benchmark.variants)
+    }
 
 
 def infer(planned: Planned, store: RunStore, runner: Runner, watch: Watch) -> Outcome:
@@ -218,19 +222,14 @@ def score_pair(
             known.setdefault(subset, "no answers in the store")
         return aggregate.scores_of(pair.model, benchmark, {}, names, known)
     results: dict[str, SubsetResult] = {}
-    asked = with_draws(benchmark, plan.facts_of(pair).draws)
+    asked = benchmark.with_draws(plan.facts_of(pair).draws)
     reasoning = plan.models[pair.model].reasoning
     for subset, samples in stored_subsets(store, plan, pair):
         replies = store.replies(pair.model, pair.benchmark, subset)
-        result = score_subset(asked, subset, samples, replies, options, reasoning, noise)
+        result = score_subset(part_of(asked, subset), subset, samples, replies, options, reasoning, noise)
         store.write_verdicts(pair.model, pair.benchmark, subset, result.verdicts)
         results[subset] = replace(result, verdicts=())
     return aggregate.scores_of(pair.model, benchmark, results, list(results), known)
-
-
-def with_draws(benchmark: Benchmark, draws: int) -> Benchmark:
-    """The benchmark with as many draws of a sample as a recording has; 0: its own."""
-    return replace(benchmark, gen=replace(benchmark.gen, num_samples=draws)) if draws else benchmark
 
 
 def subset_names(store: RunStore, plan: RunPlan, pair: Pair) -> list[str]:

@@ -6,7 +6,7 @@ A record is never changed; a new one replaces it (`dataclasses.replace`).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from evalkit.core.reasoning import Reasoning
@@ -17,6 +17,8 @@ Row = Mapping[str, Any]
 Template = str | tuple["TurnTemplate", ...]
 
 MODES: tuple[Mode, ...] = ("ppl", "ll", "gen")
+MIXED = "mixed"
+"""Mode of a row whose subsets have several."""
 
 
 @dataclass(frozen=True)
@@ -154,6 +156,31 @@ class Benchmark:
     """The merged config, as written to the manifest."""
     source: str = ""
     """The file it was read from."""
+    part_key: str = ""
+    """The variable of the subsets that `parts` goes by; empty: all subsets are alike."""
+    parts: Mapping[str, Benchmark] = field(default_factory=dict, hash=False, compare=False)
+    """Value of that variable -> the benchmark as it is for subsets with this value."""
+
+    def part(self, variables: Mapping[str, Any]) -> Benchmark:
+        """The benchmark as it is for a subset with these variables: mode, data, prompt, extraction and metric."""
+        return self.parts.get(str(variables.get(self.part_key)), self) if self.part_key else self
+
+    @property
+    def variants(self) -> tuple[Benchmark, ...]:
+        """What its subsets are like: itself where all are alike, else one for each part that some subset has."""
+        return tuple({id(v): v for v in (self.part(member.variables) for member in self.members)}.values())
+
+    @property
+    def modes(self) -> frozenset[Mode]:
+        """The modes of its subsets."""
+        return frozenset(variant.mode for variant in self.variants)
+
+    def with_draws(self, draws: int) -> Benchmark:
+        """The benchmark, in all its parts, with so many draws of each sample; 0: unchanged."""
+        if not draws:
+            return self
+        parts = {value: part.with_draws(draws) for value, part in self.parts.items()}
+        return replace(self, gen=replace(self.gen, num_samples=draws), parts=parts)
 
 
 @dataclass(frozen=True)

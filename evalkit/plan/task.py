@@ -62,7 +62,27 @@ def splits_of(benchmark: Benchmark) -> list[tuple[str, str]]:
 
 def subsets_of(benchmark: Benchmark) -> list[str]:
     """Names of a benchmark's subsets, in config order; one for each split of a member."""
-    return [prefix + member.name for member in benchmark.members for prefix, _ in splits_of(benchmark)]
+    return [prefix + member.name for member, prefix, _ in _runs_of_members(benchmark)]
+
+
+def part_of(benchmark: Benchmark, subset: str) -> Benchmark:
+    """The benchmark as it is for one subset: its mode, data, prompt, extraction and metric."""
+    return benchmark.part(_find(benchmark, subset)[0].variables)
+
+
+def _runs_of_members(benchmark: Benchmark) -> Iterator[tuple[Member, str, str]]:
+    """(member, row prefix, split) of every subset."""
+    for member in benchmark.members:
+        for prefix, split in splits_of(benchmark.part(member.variables)):
+            yield member, prefix, split
+
+
+def _find(benchmark: Benchmark, subset: str) -> tuple[Member, str, str]:
+    """The member of a subset, its row prefix and its split."""
+    for member, prefix, split in _runs_of_members(benchmark):
+        if subset == prefix + member.name:
+            return member, prefix, split
+    raise ConfigError(f"{benchmark.name} has no subset {subset!r}", "`run.py show NAME` lists them")
 
 
 class Task:
@@ -87,8 +107,12 @@ class Task:
     def with_draws(self, draws: int) -> Task:
         """The same task, each sample generated `draws` times; what was loaded is shared."""
         twin = copy.copy(self)
-        twin.benchmark = replace(self.benchmark, gen=replace(self.benchmark.gen, num_samples=draws))
+        twin.benchmark = self.benchmark.with_draws(draws)
         return twin
+
+    def part(self, subset: str) -> Benchmark:
+        """The benchmark as it is for one subset: its mode, data, prompt, extraction and metric."""
+        return part_of(self.benchmark, subset)
 
     @property
     def subsets(self) -> list[str]:
@@ -108,9 +132,9 @@ class Task:
     def samples(self, subset: str) -> list[Sample]:
         """The scored samples of a subset, cut to what the run asks for."""
         if subset not in self._samples:
-            member, prefix, split = self._find(subset)
+            member, prefix, split = _find(self.benchmark, subset)
             read, place = self._member_rows(member, split), self._place(member, split)
-            made = list(rows.samples(self.benchmark, member, read, split, prefix, place))
+            made = list(rows.samples(self.part(subset), member, read, split, prefix, place))
             if not made:
                 raise DataError(f"{self.benchmark.name} [{subset}]: no rows", "check `where` and the data files")
             self._samples[subset] = self.cut.apply(made, subset)
@@ -118,7 +142,7 @@ class Task:
 
     def exemplars(self, subset: str) -> Exemplars:
         """The few-shot part of a subset's prompts."""
-        member, _, _ = self._find(subset)
+        member, _, _ = _find(self.benchmark, subset)
         if member.name not in self._exemplars:
             self._exemplars[member.name] = self._load_exemplars(member)
             fewshot.check_fit(self.benchmark, self._exemplars[member.name])
@@ -126,7 +150,7 @@ class Task:
 
     def render(self, sample: Sample, kind: Kind) -> Rendered:
         """The prompts of one sample."""
-        return rendering.render(self.benchmark, sample, self.exemplars(sample.subset), kind)
+        return rendering.render(self.part(sample.subset), sample, self.exemplars(sample.subset), kind)
 
     def exemplar_sha256(self) -> str:
         """Digest of the exemplar files in use; empty when the exemplars are not in files of their own.
@@ -167,7 +191,8 @@ class Task:
         for subset in self.subsets:
             first = self.samples(subset)[:1]
             if first:
-                check_templates(self.benchmark, tuple(first[0].row)) if not self.benchmark.fields else None
+                part = self.part(subset)
+                check_templates(part, tuple(first[0].row)) if not part.fields else None
                 self.render(first[0], "base")
         self._check_exemplar_files()
 
@@ -182,13 +207,6 @@ class Task:
                     f"{self.benchmark.name}: the exemplar file {name} is not the published one (sha256 {found[:12]}…)",
                     f"fetch it again, or accept it with --set {self.benchmark.name}:shots.sha256={accepted}",
                 )
-
-    def _find(self, subset: str) -> tuple[Member, str, str]:
-        for member in self.benchmark.members:
-            for prefix, split in splits_of(self.benchmark):
-                if subset == prefix + member.name:
-                    return member, prefix, split
-        raise ConfigError(f"{self.benchmark.name} has no subset {subset!r}", "`run.py show NAME` lists them")
 
     def _filled(self, source: str, member: Member, split: str = "") -> str:
         scope = {**member.variables, "subset": member.name, "split": split}
@@ -206,13 +224,13 @@ class Task:
 
     def _place(self, member: Member, split: str) -> str:
         """The files of a subset's rows, or the split of the hub, for errors."""
-        spec = self.benchmark.data
+        spec = self.benchmark.part(member.variables).data
         config, file = self._filled(spec.config, member, split), self._filled(spec.file, member, split)
         source = sources.split_source(spec, config, split, file)
         return ", ".join(map(str, sources.rows_files(source, self.root))) or str(source)
 
     def _member_rows(self, member: Member, split: str) -> Sequence[Row]:
-        spec = self.benchmark.data
+        spec = self.benchmark.part(member.variables).data
         read = sources.cut(self._read(spec, member, split), spec.slice)
         if spec.build is None:
             return read
@@ -257,8 +275,9 @@ def requests_of(task: Task, sample: Sample, model: ModelSpec, fingerprint: str, 
             request = Request("", sample.id, "ll", text=context, label=label, continuation=continuation)
             yield _keyed(request, fingerprint)
     else:
-        for repeat in range(task.benchmark.gen.num_samples):
-            gen = gen_settings(task.benchmark, model, seed + repeat)
+        benchmark = task.part(sample.subset)
+        for repeat in range(benchmark.gen.num_samples):
+            gen = gen_settings(benchmark, model, seed + repeat)
             request = Request("", sample.id, "gen", rendered.text or "", rendered.turns or (), gen=gen, repeat=repeat)
             yield _keyed(request, fingerprint)
 

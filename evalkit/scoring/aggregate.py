@@ -9,7 +9,7 @@ from typing import Literal
 
 from evalkit.core import stats
 from evalkit.core.reasoning import UNFINISHED
-from evalkit.core.records import Benchmark, Score
+from evalkit.core.records import MIXED, Benchmark, Score
 from evalkit.scoring.metrics import make_metric
 from evalkit.scoring.score import THINKING, SubsetResult
 
@@ -131,7 +131,7 @@ class _Maker:
             model=self.model,
             benchmark=self.benchmark.name,
             version=self.benchmark.hash[:6],
-            mode=self.benchmark.mode,
+            mode=self._mode(subsets),
             row=row,
             metric=self.metric,
             value=stats.weighted_mean(values, weights) if averaged else None,
@@ -142,6 +142,12 @@ class _Maker:
             level=level,
             extra=_counts(found) | ({"left_out": float(left_out)} if left_out else {}),
         )
+
+    def _mode(self, subsets: Sequence[str]) -> str:
+        """The mode of these subsets; `mixed` where they have several."""
+        members = {self.expected[s] for s in subsets}
+        modes = {self.benchmark.part(m.variables).mode for m in self.benchmark.members if m.name in members}
+        return modes.pop() if len(modes) == 1 else MIXED
 
     def _stderr(self, found: Sequence[SubsetResult], weights: Sequence[float]) -> float | None:
         return stats.standard_error_of_mean([r.stderr for r in found], weights)
