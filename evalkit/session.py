@@ -21,6 +21,8 @@ from evalkit.plan.manifest import from_manifest, to_manifest
 from evalkit.plan.options import RunOptions
 from evalkit.plan.plan import Pair, Planned, RunPlan, make_plan
 from evalkit.plan.task import part_of, subsets_of
+from evalkit.report.contamination import absent_sets
+from evalkit.report.contamination import section as contamination
 from evalkit.report.heatmap import draw, grids_of
 from evalkit.report.notes import notes_of, score_notes, unsafe_notes
 from evalkit.report.summary import Summarizer, load_summarizer, reference_columns
@@ -30,6 +32,7 @@ from evalkit.results.environment import environment
 from evalkit.results.index import IndexedSample, keys_by_sample, read_samples, request_version
 from evalkit.results.store import COMPLETE, INCOMPLETE, RunStore, create_run, find_unfinished, open_run
 from evalkit.scoring import aggregate
+from evalkit.scoring.contrasts import losses_of
 from evalkit.scoring.metrics import make_metric
 from evalkit.scoring.score import NEEDS_CODE, Options, SubsetResult, score_subset
 
@@ -194,10 +197,10 @@ def score_run(
         noise = engines.get(pair.model, {}).get("score_noise")
         scores += score_pair(store, plan, pair, options, causes.get((pair.model, pair.benchmark), {}), noise)
     notes = [*notes_of(plan, failures, engines), *score_notes(plan, scores, engines)]
-    notes += unsafe_notes(plan, options.unconfined())
+    notes += [*unsafe_notes(plan, options.unconfined()), *absent_sets(plan.benchmarks, scores)]
     table = make_table(scores, list(plan.models), notes)
     finished = Finished(store, tuple(scores), table, tuple(failures), "")
-    text = write_report(finished, open_catalog(report.config_dirs), report.summarizer, report.reference_column)
+    text = write_report(finished, plan, open_catalog(report.config_dirs), report.summarizer, report.reference_column)
     finished = replace(finished, text=text)
     store.write_scores({"scores": scores, "limited": plan.cut.is_cut, "complete": finished.complete})
     store.set_status(COMPLETE if finished.complete else INCOMPLETE)
@@ -222,14 +225,17 @@ def score_pair(
             known.setdefault(subset, "no answers in the store")
         return aggregate.scores_of(pair.model, benchmark, {}, names, known)
     results: dict[str, SubsetResult] = {}
+    losses: dict[str, dict[int, float]] = {}
     asked = benchmark.with_draws(plan.facts_of(pair).draws)
     reasoning = plan.models[pair.model].reasoning
     for subset, samples in stored_subsets(store, plan, pair):
         replies = store.replies(pair.model, pair.benchmark, subset)
         result = score_subset(part_of(asked, subset), subset, samples, replies, options, reasoning, noise)
         store.write_verdicts(pair.model, pair.benchmark, subset, result.verdicts)
+        losses |= {subset: losses_of(result.verdicts)} if benchmark.contrast else {}
         results[subset] = replace(result, verdicts=())
-    return aggregate.scores_of(pair.model, benchmark, results, list(results), known)
+    rows = aggregate.scores_of(pair.model, benchmark, results, list(results), known)
+    return rows + (aggregate.contrast_scores(pair.model, benchmark, losses) if not known else [])
 
 
 def subset_names(store: RunStore, plan: RunPlan, pair: Pair) -> list[str]:
@@ -278,7 +284,7 @@ def _causes(plan: RunPlan, planned: Planned | None, failures: Sequence[JobFailur
     return causes
 
 
-def write_report(finished: Finished, catalog: ConfigCatalog, name: str | None, column: str = "") -> str:
+def write_report(finished: Finished, plan: RunPlan, catalog: ConfigCatalog, name: str | None, column: str = "") -> str:
     """summary.txt, .csv and .md in the run's folder; returns the text for the terminal.
 
     The files hold every subset; the terminal gets headlines and groups.
@@ -289,13 +295,19 @@ def write_report(finished: Finished, catalog: ConfigCatalog, name: str | None, c
     heads, cells = reference_columns(full, summarizer)
     notes = (*full.notes, summarizer.notes) if summarizer.notes else full.notes
     full = replace(full, title=summarizer.title, notes=notes)
-    store.write_report("summary.txt", as_text(full, summarizer.decimals, cells, heads))
-    store.write_report("summary.md", as_markdown(full, summarizer.decimals, cells, heads))
+    in_text, in_markdown = (contamination(plan.benchmarks, finished.scores, s) for s in ("simple", "github"))
+    store.write_report("summary.txt", _below(as_text(full, summarizer.decimals, cells, heads), in_text))
+    store.write_report("summary.md", _below(as_markdown(full, summarizer.decimals, cells, heads), in_markdown))
     exact_heads, exact = reference_columns(full, summarizer, exact=True)
     store.write_report("summary.csv", as_csv(full, exact, exact_heads))
     short = full if summarizer.rows else without_subsets(full)
     heads, cells = reference_columns(short, summarizer)
-    return as_text(short, summarizer.decimals, cells, heads)
+    return _below(as_text(short, summarizer.decimals, cells, heads), in_text)
+
+
+def _below(table: str, section: str) -> str:
+    """A table, and a section of the report below it where there is one."""
+    return f"{table}\n{section}" if section else table
 
 
 def write_heat_maps(finished: Finished, plan: RunPlan) -> None:

@@ -82,6 +82,7 @@ def build(document: Document) -> Benchmark:
         source=str(document.file),
         part_key=part_key,
         parts=parts,
+        contrast=_call(data["contrast"]) if "contrast" in data else None,
     )
 
 

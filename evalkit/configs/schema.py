@@ -70,6 +70,7 @@ DATA = {
     "package": TEXT,
     "build": CALL,
     "revision": TEXT,
+    "optional": TEXT,
     "newlines": Leaf("kept or text_mode", (str,), ("kept", "text_mode")),
 }
 SHOTS = {
@@ -139,6 +140,7 @@ BENCHMARK = Keys(
         "metric": CALL,
         "quirks": TEXTS,
         "parts": Free(Free(PART)),
+        "contrast": CALL,
     }
 )
 MODEL = Keys(

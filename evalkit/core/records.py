@@ -68,6 +68,8 @@ class DataSpec:
     """A registered builder that makes the rows out of the loaded ones (needle prompts)."""
     revision: str = ""
     """Hub revision; default: main, or the parquet conversion of a script-only dataset."""
+    optional: str = ""
+    """Why the rows may be absent; subsets without them are then left out, and the report says so."""
     newlines: Literal["kept", "text_mode"] = "kept"
     """`text_mode`: `\\r\\n` and `\\r` in the rows become `\\n`, as in a csv that the published reader opened in text
     mode. Like the rows themselves it is covered by the data fingerprint, not by the hash of the config."""
@@ -160,6 +162,8 @@ class Benchmark:
     """The variable of the subsets that `parts` goes by; empty: all subsets are alike."""
     parts: Mapping[str, Benchmark] = field(default_factory=dict, hash=False, compare=False)
     """Value of that variable -> the benchmark as it is for subsets with this value."""
+    contrast: NamedCall | None = None
+    """A registered comparison between the subsets (contamination)."""
 
     def part(self, variables: Mapping[str, Any]) -> Benchmark:
         """The benchmark as it is for a subset with these variables: mode, data, prompt, extraction and metric."""

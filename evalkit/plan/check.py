@@ -11,7 +11,7 @@ from evalkit.configs.catalog import ConfigCatalog
 from evalkit.configs.merge import Override
 from evalkit.configs.yamlfile import Document, KeyPath, load_yaml
 from evalkit.core import template
-from evalkit.core.calls import check_steps, make_metric
+from evalkit.core.calls import check_steps, make_contrast, make_metric
 from evalkit.core.errors import ConfigError
 from evalkit.core.records import Benchmark, ShotSpec
 from evalkit.core.registry import did_you_mean
@@ -43,6 +43,7 @@ def check_benchmark(benchmark: Benchmark, document: Document, inside: KeyPath = 
         (("extract",), _steps),
         (("metric",), _metric),
         (("average",), _average),
+        (("contrast",), _contrast),
         (("data",), _data),
     )
     for path, check in checks:
@@ -131,7 +132,7 @@ def _draws(benchmark: Benchmark) -> None:
 def _labels(benchmark: Benchmark) -> None:
     if benchmark.mode == "gen":
         return
-    if len(benchmark.labels) < 2:
+    if len(benchmark.labels) < 2 and not (benchmark.labels and make_metric(benchmark.metric).uses_scores):
         raise ConfigError(f"mode {benchmark.mode} needs at least two labels", "labels: [A, B, C, D]")
     if len(set(benchmark.labels)) < len(benchmark.labels):
         raise ConfigError("a label stands twice", "labels must differ")
@@ -173,6 +174,15 @@ def _steps(benchmark: Benchmark) -> None:
 
 def _metric(benchmark: Benchmark) -> None:
     make_metric(benchmark.metric)
+
+
+def _contrast(benchmark: Benchmark) -> None:
+    if benchmark.contrast is None:
+        return
+    names = [member.name for member in benchmark.members]
+    for subset in make_contrast(benchmark.contrast).subsets:
+        if subset not in names:
+            raise ConfigError(f"no subset is called {subset!r}", did_you_mean(subset, names))
 
 
 def _average(benchmark: Benchmark) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
 from evalkit.core import template
 from evalkit.core.digest import digest, file_sha256
-from evalkit.core.errors import ConfigError, DataError
+from evalkit.core.errors import AbsentData, ConfigError, DataError
 from evalkit.core.records import (
     Benchmark,
     DataSpec,
@@ -103,6 +104,7 @@ class Task:
         self._exemplars: dict[str, Exemplars] = {}
         self._samples: dict[str, list[Sample]] = {}
         self._build_cache: dict[str, Any] = {}
+        self._absent: dict[str, str] | None = None
 
     def with_draws(self, draws: int) -> Task:
         """The same task, each sample generated `draws` times; what was loaded is shared."""
@@ -116,8 +118,23 @@ class Task:
 
     @property
     def subsets(self) -> list[str]:
-        """Names of the scored subsets, in config order; one for each split of a member."""
-        return subsets_of(self.benchmark)
+        """Names of the subsets, in config order, one for each split of a member; optional ones without rows are not."""
+        return [subset for subset in subsets_of(self.benchmark) if subset not in self.absent]
+
+    @property
+    def absent(self) -> Mapping[str, str]:
+        """Optional subsets whose rows are nowhere to be found -> what would be needed."""
+        if self._absent is None:
+            optional = {s: self.part(s).data.optional for s in subsets_of(self.benchmark)}
+            self._absent = {s: needed for s, needed in optional.items() if needed and not self._present(s)}
+        return self._absent
+
+    def _present(self, subset: str) -> bool:
+        try:
+            self.samples(subset)
+        except AbsentData:
+            return False
+        return True
 
     @property
     def scored(self) -> list[str]:
@@ -219,7 +236,7 @@ class Task:
             try:
                 self._rows[source] = sources.load_rows(source, self.root)
             except DataError as error:
-                raise DataError(f"{self.benchmark.name} [{member.name}]: {error.message}", error.hint) from error
+                raise type(error)(f"{self.benchmark.name} [{member.name}]: {error.message}", error.hint) from error
         return self._rows[source]
 
     def _place(self, member: Member, split: str) -> str:
@@ -235,8 +252,12 @@ class Task:
         if spec.build is None:
             return read
         variables = {**member.variables, "subset": member.name}
-        material = builders.Material(read, variables, self._get_tokenizer, self._build_cache)
+        material = builders.Material(read, variables, self._get_tokenizer, self._build_cache, self._side_file)
         return builders.BUILDERS.get(spec.build.name)(material, **spec.build.args)
+
+    def _side_file(self, name: str) -> Path:
+        hint = "put the file there, or give its path: --set NAME:data.build.annotated.file=FILE"
+        return sources.find_file(name, self.root, f"{self.benchmark.name}: the file", hint)
 
     def _get_tokenizer(self) -> builders.TextTokenizer:
         if self._tokenizer is None:

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from evalkit.core import stats
+from evalkit.core.calls import make_contrast
 from evalkit.core.reasoning import UNFINISHED
 from evalkit.core.records import MIXED, Benchmark, Score
+from evalkit.scoring.contrasts import METRIC, P_VALUE, Losses
 from evalkit.scoring.metrics import make_metric
 from evalkit.scoring.score import THINKING, SubsetResult
 
@@ -94,7 +96,15 @@ class _Maker:
     is_primary: bool
 
     def rows(self) -> list[Score]:
-        """All rows, headline first; without an average every subset has a headline of its own."""
+        """All rows, headline first; without an average every subset has a headline of its own.
+
+        A result over a part of the samples has rows where there are such samples.
+        """
+        made = self._all_rows()
+        counted = any(self.metric in result.counts for result in self.results.values())
+        return [score for score in made if score.n or score.value is not None] if counted else made
+
+    def _all_rows(self) -> list[Score]:
         name = self.row
         top: Level = "headline" if self.is_primary else "group"
         if self.benchmark.average.name == "none" and list(self.expected) != [name]:
@@ -122,6 +132,8 @@ class _Maker:
 
     def _over(self, row: str, subsets: Sequence[str], full: int, level: Level) -> Score:
         found = [self.results[s] for s in subsets if s in self.results]
+        if any(self.metric in result.counts for result in self.results.values()):
+            return self._pooled(row, subsets, full, level, found)
         values = [r.results[self.metric] for r in found if self.metric in r.results]
         averaged = len(values) == len(subsets)
         counts = {s: self.results[s].n for s in subsets if s in self.results}
@@ -149,6 +161,32 @@ class _Maker:
         modes = {self.benchmark.part(m.variables).mode for m in self.benchmark.members if m.name in members}
         return modes.pop() if len(modes) == 1 else MIXED
 
+    def _pooled(
+        self, row: str, subsets: Sequence[str], full: int, level: Level, found: Sequence[SubsetResult]
+    ) -> Score:
+        """A result over a part of the samples: weighted by how many there are in each subset.
+
+        What kind a sample without an answer is of is not known, so each counts as expected.
+        """
+        having = [r for r in found if self.metric in r.counts]
+        counts = [r.counts[self.metric] for r in having]
+        complete = len(found) == len(subsets) and not any(map(self._cause, subsets))
+        values = [r.results[self.metric] for r in having]
+        return Score(
+            model=self.model,
+            benchmark=self.benchmark.name,
+            version=self.benchmark.hash[:6],
+            mode=self._mode(subsets),
+            row=row,
+            metric=self.metric,
+            value=stats.weighted_mean(values, counts) if complete and having else None,
+            n=sum(counts),
+            n_expected=sum(counts) + sum(r.n_expected - r.n for r in found),
+            flag=f"{len(subsets)} of {full} subsets" if len(subsets) < full else "",
+            level=level,
+            extra={"left_out": float(full - len(subsets))} if len(subsets) < full else {},
+        )
+
     def _stderr(self, found: Sequence[SubsetResult], weights: Sequence[float]) -> float | None:
         return stats.standard_error_of_mean([r.stderr for r in found], weights)
 
@@ -173,6 +211,28 @@ class _Maker:
         """Why this subset has no number, or one over too few samples."""
         result = self.results.get(subset)
         return self.causes.get(subset, "") or (result.problem if result else "")
+
+
+def contrast_scores(model: str, benchmark: Benchmark, losses: Mapping[str, Losses]) -> list[Score]:
+    """Table rows of the benchmark's comparison of its subsets; `losses`: subset -> those of its texts."""
+    if benchmark.contrast is None:
+        return []
+    return [
+        Score(
+            model=model,
+            benchmark=benchmark.name,
+            version=benchmark.hash[:6],
+            mode=benchmark.mode,
+            row=f"{benchmark.row}-{found.name}",
+            metric=METRIC,
+            value=found.value,
+            n=found.n,
+            n_expected=found.n,
+            level="group",
+            extra={P_VALUE: found.p},
+        )
+        for found in make_contrast(benchmark.contrast).compare(losses)
+    ]
 
 
 def _counts(results: Sequence[SubsetResult]) -> dict[str, float]:
