@@ -129,8 +129,9 @@ class BenchmarkHandle:
         `context` holds what the rule needs besides the text, named as its steps name it
         (`options`, `kind`, `type`, `num_gold`, …).
         """
-        known = {"options": self.benchmark.labels, "row": {}, "gold": None, **context}
-        return extract(text, fill_calls(self.benchmark.extract, known), known)
+        benchmark = self.benchmark.part(context)
+        known = {"options": benchmark.labels, "row": {}, "gold": None, **context}
+        return extract(text, fill_calls(benchmark.extract, known), known)
 
     def score(
         self,
@@ -154,7 +155,7 @@ class BenchmarkHandle:
             raise ConfigError(
                 f"{len(predictions)} predictions, {len(references)} references", "give one of each a sample"
             )
-        metric = make_metric(self.benchmark.metric)
+        metric = make_metric(self.benchmark.part(context).metric)
         options = Options(allow_code, unsafe_code=unsafe_code)
         if metric.runs_code and not allow_code:
             raise ConfigError(NEEDS_CODE, "score(…, allow_code=True)")
@@ -173,9 +174,10 @@ class BenchmarkHandle:
     ) -> Case:
         row = self._row_of(gold) if needs_row else context.get("row", {})
         known = {"gold": gold, "row": row, **context}
-        keep = extracted or self.benchmark.mode != "gen"
+        benchmark = self.benchmark.part(context)
+        keep = extracted or benchmark.mode != "gen"
         answer = prediction if keep else self.extract(prediction, **known)
-        return Case(f"sample/{i}", 0, answer, gold, row, {"options": self.benchmark.labels, **known})
+        return Case(f"sample/{i}", 0, answer, gold, row, {"options": benchmark.labels, **known})
 
     def _row_of(self, gold: Any) -> Mapping[str, Any]:
         """The row that a gold value names, for metrics that need more of it than the gold."""

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from evalkit.configs.catalog import ConfigCatalog, open_catalog
 from evalkit.core.digest import plain
 from evalkit.core.errors import EvalkitError, ModelError, RunFailed, StoreError
-from evalkit.core.records import Benchmark, Job, Score
+from evalkit.core.records import Job, Score
 from evalkit.engines.catalog import entry_of
 from evalkit.execution.local import LocalRunner
 from evalkit.execution.pending import index_subset, open_jobs, write_samples
@@ -23,7 +23,9 @@ from evalkit.plan.jobs import make_jobs
 from evalkit.plan.manifest import from_manifest, to_manifest
 from evalkit.plan.options import RunOptions
 from evalkit.plan.plan import Pair, Planned, RunPlan, make_plan
-from evalkit.plan.task import subsets_of
+from evalkit.plan.task import part_of, subsets_of
+from evalkit.report.contamination import absent_sets
+from evalkit.report.contamination import section as contamination
 from evalkit.report.heatmap import draw, grids_of
 from evalkit.report.notes import notes_of, score_notes, unsafe_notes
 from evalkit.report.summary import Summarizer, load_summarizer, reference_columns
@@ -34,6 +36,7 @@ from evalkit.results.index import IndexedSample, keys_by_sample, read_samples, r
 from evalkit.results.scored import encode_score
 from evalkit.results.store import COMPLETE, INCOMPLETE, RunStore, create_run, disk_errors, find_unfinished, open_run
 from evalkit.scoring import aggregate
+from evalkit.scoring.contrasts import losses_of
 from evalkit.scoring.metrics import make_metric
 from evalkit.scoring.score import Options, SubsetResult, score_subset
 
@@ -175,7 +178,11 @@ def _earlier(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def needing_rows(plan: RunPlan) -> set[str]:
     """Benchmarks whose metric looks at columns of the row."""
-    return {name for name, benchmark in plan.benchmarks.items() if make_metric(benchmark.metric).needs_row}
+    return {
+        name
+        for name, benchmark in plan.benchmarks.items()
+        if any(make_metric(variant.metric).needs_row for variant in benchmark.variants)
+    }
 
 
 def infer(planned: Planned, store: RunStore, runner: Runner, watch: Watch) -> Outcome:
@@ -229,10 +236,10 @@ def score_run(
         noise = engines.get(pair.model, {}).get("score_noise")
         scores += score_pair(store, plan, pair, options, causes.get((pair.model, pair.benchmark), {}), noise)
     notes = [*notes_of(plan, failures, engines), *score_notes(plan, scores, engines)]
-    notes += unsafe_notes(plan, options.unconfined())
+    notes += [*unsafe_notes(plan, options.unconfined()), *absent_sets(plan.benchmarks, scores)]
     table = make_table(scores, list(plan.models), notes)
     finished = Finished(store, tuple(scores), table, tuple(failures), "")
-    text = write_report(finished, open_catalog(report.config_dirs), report.summarizer, report.reference_column)
+    text = write_report(finished, plan, open_catalog(report.config_dirs), report.summarizer, report.reference_column)
     finished = replace(finished, text=text)
     store.write_scores(
         {"scores": [encode_score(s) for s in scores], "limited": plan.cut.is_cut, "complete": finished.complete}
@@ -260,21 +267,24 @@ def score_pair(
         return aggregate.scores_of(pair.model, benchmark, {}, names, known)
     results: dict[str, SubsetResult] = {}
     scored: list[str] = []
-    asked = with_draws(benchmark, plan.facts_of(pair).draws)
+    losses: dict[str, dict[int, float]] = {}
+    asked = benchmark.with_draws(plan.facts_of(pair).draws)
     reasoning = plan.models[pair.model].reasoning
     for subset, samples in stored_subsets(store, plan, pair):
         scored.append(subset)
         try:
             replies = store.replies(pair.model, pair.benchmark, subset)
-            result = score_subset(asked, subset, samples, replies, options, reasoning, noise)
+            result = score_subset(part_of(asked, subset), subset, samples, replies, options, reasoning, noise)
         except StoreError:
             raise
         except Exception as error:  # told in the table: the fault of one subset does not cost the others
             known[subset] = scoring_fault(store, pair, subset, error)
             continue
         store.write_verdicts(pair.model, pair.benchmark, subset, result.verdicts)
+        losses |= {subset: losses_of(result.verdicts)} if benchmark.contrast else {}
         results[subset] = replace(result, verdicts=())
-    return aggregate.scores_of(pair.model, benchmark, results, scored, known)
+    rows = aggregate.scores_of(pair.model, benchmark, results, scored, known)
+    return rows + (aggregate.contrast_scores(pair.model, benchmark, losses) if not known else [])
 
 
 def scoring_fault(store: RunStore, pair: Pair, subset: str, error: Exception) -> str:
@@ -285,11 +295,6 @@ def scoring_fault(store: RunStore, pair: Pair, subset: str, error: Exception) ->
     if isinstance(error, EvalkitError):
         return f"{subset} cannot be scored: {error.message}" + (f" ({error.hint})" if error.hint else "")
     return f"{subset} cannot be scored: {type(error).__name__}: {error} (see {path.name} in the run's logs)"
-
-
-def with_draws(benchmark: Benchmark, draws: int) -> Benchmark:
-    """The benchmark with as many draws of a sample as a recording has; 0: its own."""
-    return replace(benchmark, gen=replace(benchmark.gen, num_samples=draws)) if draws else benchmark
 
 
 def subset_names(store: RunStore, plan: RunPlan, pair: Pair) -> list[str]:
@@ -338,7 +343,7 @@ def _causes(plan: RunPlan, planned: Planned | None, failures: Sequence[JobFailur
     return causes
 
 
-def write_report(finished: Finished, catalog: ConfigCatalog, name: str | None, column: str = "") -> str:
+def write_report(finished: Finished, plan: RunPlan, catalog: ConfigCatalog, name: str | None, column: str = "") -> str:
     """summary.txt, .csv and .md in the run's folder; returns the text for the terminal.
 
     The files hold every subset; the terminal gets headlines and groups.
@@ -349,13 +354,19 @@ def write_report(finished: Finished, catalog: ConfigCatalog, name: str | None, c
     heads, cells = reference_columns(full, summarizer)
     notes = (*full.notes, summarizer.notes) if summarizer.notes else full.notes
     full = replace(full, title=summarizer.title, notes=notes)
-    store.write_report("summary.txt", as_text(full, summarizer.decimals, cells, heads))
-    store.write_report("summary.md", as_markdown(full, summarizer.decimals, cells, heads))
+    in_text, in_markdown = (contamination(plan.benchmarks, finished.scores, s) for s in ("simple", "github"))
+    store.write_report("summary.txt", _below(as_text(full, summarizer.decimals, cells, heads), in_text))
+    store.write_report("summary.md", _below(as_markdown(full, summarizer.decimals, cells, heads), in_markdown))
     exact_heads, exact = reference_columns(full, summarizer, exact=True)
     store.write_report("summary.csv", as_csv(full, exact, exact_heads))
     short = full if summarizer.rows else without_subsets(full)
     heads, cells = reference_columns(short, summarizer)
-    return as_text(short, summarizer.decimals, cells, heads)
+    return _below(as_text(short, summarizer.decimals, cells, heads), in_text)
+
+
+def _below(table: str, section: str) -> str:
+    """A table, and a section of the report below it where there is one."""
+    return f"{table}\n{section}" if section else table
 
 
 def write_heat_maps(finished: Finished, plan: RunPlan) -> None:

@@ -60,7 +60,7 @@ def show(
 
 
 def _record(handle: Any, sample: Any, kind: str) -> dict[str, Any]:
-    b = handle.benchmark
+    b = handle.task.part(sample.subset)
     prompt = handle.render(sample, kind)
     key = "prompts" if b.mode != "gen" else ("messages" if isinstance(prompt, list) else "prompt")
     return {
@@ -79,10 +79,11 @@ def facts(benchmark: Any) -> str:
     steps = " → ".join(c.name for c in b.extract) or "-"
     lines = [
         ("benchmark", f"{b.name}  (hash {b.hash[:12]}, {b.source})"),
-        ("mode", f"{b.mode}   labels: {', '.join(b.labels) or '-'}"),
+        ("mode", f"{' and '.join(sorted(b.modes))}   labels: {', '.join(b.labels) or '-'}"),
         ("data", f"{b.data.path or b.data.file}   subsets: {len(b.members)}"),
         ("extract", steps),
         ("metric", b.metric.name),
+        *([("parts", f"by {b.part_key}: {', '.join(b.parts)}; the others as above")] if b.parts else []),
         ("quirks", ", ".join(sorted(b.quirks)) or "-"),
         *([("notes", b.notes)] if b.notes else []),
     ]

@@ -10,7 +10,7 @@ from typing import Any
 
 from evalkit.configs import schema
 from evalkit.configs.catalog import ConfigCatalog, expand, unknown
-from evalkit.configs.merge import Override, load_merged
+from evalkit.configs.merge import Override, load_merged, merged
 from evalkit.configs.yamlfile import Document
 from evalkit.core import template
 from evalkit.core.calls import parse_calls
@@ -30,6 +30,7 @@ from evalkit.core.records import (
 
 COSMETIC = ("description", "notes", "defaults", "row", "family")
 """Keys that decide neither a prompt nor a score."""
+PARTS = "parts: {VARIABLE: {VALUE: {mode: gen, …}}}, where VARIABLE is one of the subsets' variables"
 
 
 def read_benchmark(
@@ -54,6 +55,7 @@ def build(document: Document) -> Benchmark:
     family = data.get("family", name.split("_")[0])
     row = data.get("row", family)
     members, groups = _members(data, row, document)
+    part_key, parts = _parts(document)
     return Benchmark(
         name=name,
         hash=config_hash(data),
@@ -78,7 +80,30 @@ def build(document: Document) -> Benchmark:
         notes=data.get("notes", ""),
         resolved=data,
         source=str(document.file),
+        part_key=part_key,
+        parts=parts,
+        contrast=_call(data["contrast"]) if "contrast" in data else None,
     )
+
+
+def _parts(document: Document) -> tuple[str, dict[str, Benchmark]]:
+    """(the variable that `parts` goes by, value -> the benchmark of the config with that part laid on it)."""
+    listed = document.data.get("parts") or {}
+    if not listed:
+        return "", {}
+    if len(listed) > 1:
+        raise ConfigError(f"{document.place(('parts',))}: parts go by one variable, not {', '.join(listed)}", PARTS)
+    key, parts = next(iter(listed.items()))
+    whole = {k: v for k, v in document.data.items() if k != "parts"}
+    return key, {str(value): build(Document(document.file, _part(whole, part))) for value, part in parts.items()}
+
+
+def _part(whole: Mapping[str, Any], part: Mapping[str, Any]) -> dict[str, Any]:
+    """The config with a part laid on it; a part that is scored by log-probabilities has nothing to extract from."""
+    data = merged(whole, part)
+    if data.get("mode") != "gen" and "extract" not in part:
+        data.pop("extract", None)
+    return data
 
 
 def from_resolved(name: str, resolved: Mapping[str, Any], source: str, hash_: str = "") -> Benchmark:

@@ -70,6 +70,7 @@ DATA = {
     "package": TEXT,
     "build": CALL,
     "revision": TEXT,
+    "optional": TEXT,
     "newlines": Leaf("kept or text_mode", (str,), ("kept", "text_mode")),
 }
 SHOTS = {
@@ -97,6 +98,24 @@ GEN = {
     "num_samples": INT,
 }
 GRID = {"name": TEXT, "axes": Free(Items(ANY))}
+MODE = Leaf("ppl, ll or gen", (str,), ("ppl", "ll", "gen"))
+PART = Keys(
+    {
+        "mode": MODE,
+        "data": Keys(DATA),
+        "fields": Free(TEXT),
+        "where": TEXT,
+        "gold": TEXT,
+        "prompt": TEMPLATE,
+        "labels": TEXTS,
+        "continuation": TEXT,
+        "gen": Keys(GEN),
+        "extract": Items(CALL),
+        "metric": CALL,
+        "quirks": TEXTS,
+    }
+)
+"""What may differ between the subsets of a benchmark."""
 BENCHMARK = Keys(
     {
         "family": TEXT,
@@ -104,7 +123,7 @@ BENCHMARK = Keys(
         "defaults": Keys({"base": TEXT, "chat": TEXT}),
         "notes": TEXT,
         "description": TEXT,
-        "mode": Leaf("ppl, ll or gen", (str,), ("ppl", "ll", "gen")),
+        "mode": MODE,
         "data": Keys(DATA),
         "fields": Free(TEXT),
         "where": TEXT,
@@ -120,6 +139,8 @@ BENCHMARK = Keys(
         "extract": Items(CALL),
         "metric": CALL,
         "quirks": TEXTS,
+        "parts": Free(Free(PART)),
+        "contrast": CALL,
     }
 )
 MODEL = Keys(

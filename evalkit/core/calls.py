@@ -9,7 +9,7 @@ from typing import Any
 
 from evalkit.core.errors import ConfigError
 from evalkit.core.records import NamedCall
-from evalkit.core.registry import METRICS, STEP_CHECKS, STEPS, did_you_mean
+from evalkit.core.registry import CONTRASTS, METRICS, STEP_CHECKS, STEPS, did_you_mean
 
 FIRST = ""
 """Key of an argument that was given without a name; it goes to the function's first own parameter."""
@@ -81,3 +81,9 @@ def make_metric(call: NamedCall) -> Any:
         return factory(path, **bound_arguments(call, factory, ("path",), METRICS.what))
     factory = METRICS.get(call.name)
     return factory(**bound_arguments(call, factory, (), METRICS.what))
+
+
+def make_contrast(call: NamedCall) -> Any:
+    """The comparison of subsets that a config names; ConfigError, with near matches, for a wrong name or argument."""
+    factory = CONTRASTS.get(call.name)
+    return factory(**bound_arguments(call, factory, (), CONTRASTS.what))

@@ -39,6 +39,10 @@ class DataError(EvalkitError):
     """Rows, exemplars or a haystack are missing or malformed; nothing was run."""
 
 
+class AbsentData(DataError):
+    """Rows are nowhere to be found, neither in a data root nor at the hub."""
+
+
 class ModelError(EvalkitError):
     """A checkpoint, tokenizer or device cannot be used.
 

@@ -6,7 +6,7 @@ A record is never changed; a new one replaces it (`dataclasses.replace`).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from evalkit.core.reasoning import Reasoning
@@ -17,6 +17,8 @@ Row = Mapping[str, Any]
 Template = str | tuple["TurnTemplate", ...]
 
 MODES: tuple[Mode, ...] = ("ppl", "ll", "gen")
+MIXED = "mixed"
+"""Mode of a row whose subsets have several."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,8 @@ class DataSpec:
     """A registered builder that makes the rows out of the loaded ones (needle prompts)."""
     revision: str = ""
     """Hub revision; default: main, or the parquet conversion of a script-only dataset."""
+    optional: str = ""
+    """Why the rows may be absent; subsets without them are then left out, and the report says so."""
     newlines: Literal["kept", "text_mode"] = "kept"
     """`text_mode`: `\\r\\n` and `\\r` in the rows become `\\n`, as in a csv that the published reader opened in text
     mode. Like the rows themselves it is covered by the data fingerprint, not by the hash of the config."""
@@ -154,6 +158,33 @@ class Benchmark:
     """The merged config, as written to the manifest."""
     source: str = ""
     """The file it was read from."""
+    part_key: str = ""
+    """The variable of the subsets that `parts` goes by; empty: all subsets are alike."""
+    parts: Mapping[str, Benchmark] = field(default_factory=dict, hash=False, compare=False)
+    """Value of that variable -> the benchmark as it is for subsets with this value."""
+    contrast: NamedCall | None = None
+    """A registered comparison between the subsets (contamination)."""
+
+    def part(self, variables: Mapping[str, Any]) -> Benchmark:
+        """The benchmark as it is for a subset with these variables: mode, data, prompt, extraction and metric."""
+        return self.parts.get(str(variables.get(self.part_key)), self) if self.part_key else self
+
+    @property
+    def variants(self) -> tuple[Benchmark, ...]:
+        """What its subsets are like: itself where all are alike, else one for each part that some subset has."""
+        return tuple({id(v): v for v in (self.part(member.variables) for member in self.members)}.values())
+
+    @property
+    def modes(self) -> frozenset[Mode]:
+        """The modes of its subsets."""
+        return frozenset(variant.mode for variant in self.variants)
+
+    def with_draws(self, draws: int) -> Benchmark:
+        """The benchmark, in all its parts, with so many draws of each sample; 0: unchanged."""
+        if not draws:
+            return self
+        parts = {value: part.with_draws(draws) for value, part in self.parts.items()}
+        return replace(self, gen=replace(self.gen, num_samples=draws), parts=parts)
 
 
 @dataclass(frozen=True)
@@ -363,6 +394,8 @@ class Score:
     counts: Counts = field(default_factory=Counts)
     n_samples: int = 0
     """Samples with an answered draw: `n` counts draws; 0 in runs scored by older versions."""
+    p_value: float | None = None
+    """Two-sided, of a difference of 0; comparisons of subsets alone have one."""
 
     @property
     def flag(self) -> str:

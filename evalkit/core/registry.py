@@ -67,5 +67,8 @@ STEPS: Registry[Callable[..., Any]] = Registry("extraction step")
 """Extraction steps by name: `step(text, context, **arguments)`; filled by `evalkit.scoring.extract`."""
 STEP_CHECKS: Registry[Callable[..., None]] = Registry("check of an extraction step")
 """Looks at a step's arguments before any text is there; raises ConfigError."""
+CONTRASTS: Registry[Callable[..., Any]] = Registry("contrast")
+"""Comparisons between a benchmark's subsets by name; a config's arguments are the factory's. Filled by
+`evalkit.scoring.contrasts`."""
 METRICS: Registry[Callable[..., Any]] = Registry("metric")
 """Metric factories by name; a config's arguments are the factory's. Filled by `evalkit.scoring.metrics`."""

@@ -99,3 +99,38 @@ def paired_permutation_p(strata: Sequence[Sequence[float]], weights: Sequence[fl
 def normal_p(z: float) -> float:
     """Two-sided p-value of a standard normal deviate."""
     return math.erfc(abs(z) / math.sqrt(2))
+
+
+def permutation_p(low: Sequence[float], high: Sequence[float], permutations: int, seed: int = 0) -> float:
+    """One-sided p-value of a permutation test: is the mean of `low` as low by chance, both being drawn from one set?
+
+    (1 + k) / (1 + permutations), where k random parts of all values, of the size of `low`, have as low a mean
+    (Phipson and Smyth, 2010). The same for the same values in any order and the same seed.
+    """
+    import numpy as np
+
+    pooled = np.sort(np.asarray([*low, *high], dtype=np.float64))
+    size = min(len(low), len(high))
+    if not size:
+        raise ValueError("a permutation test needs values on both sides")
+    small_is_low = len(low) == size
+    observed = float(np.sort(np.asarray(low if small_is_low else high, dtype=np.float64)).sum())
+    dice, slack = np.random.default_rng(seed), 1e-12 * float(np.abs(pooled).sum())
+    sums = np.array([pooled[dice.permutation(len(pooled))[:size]].sum() for _ in range(permutations)])
+    as_low = sums <= observed + slack if small_is_low else sums >= observed - slack
+    return (1 + int(as_low.sum())) / (1 + permutations)
+
+
+def sign_flip_p(differences: Sequence[float], permutations: int, seed: int = 0) -> float:
+    """One-sided p-value of a paired permutation test: is the mean difference as low by chance, signs being random?"""
+    import numpy as np
+
+    values = np.asarray(differences, dtype=np.float64)
+    if not len(values):
+        raise ValueError("a paired test needs pairs")
+    dice, slack = np.random.default_rng(seed), 1e-12 * float(np.abs(values).sum())
+    observed, as_low = float(values.sum()), 0
+    for start in range(0, permutations, 512):
+        signs = dice.integers(0, 2, (min(512, permutations - start), len(values)), dtype=np.int8) * 2 - 1
+        as_low += int((signs @ values <= observed + slack).sum())
+    return (1 + as_low) / (1 + permutations)

@@ -76,11 +76,12 @@ def _fetch_rows(benchmark: Benchmark, root: Path) -> Iterator[str]:
 
 def _sources(benchmark: Benchmark) -> list[SplitSource]:
     """Every split that scoring or the few-shot pool reads, each once."""
-    data, shots = benchmark.data, benchmark.shots
-    splits = [data.split] if isinstance(data.split, str) else list(data.split.values())
-    splits += [shots.split] if shots and shots.split else []
+    shots = benchmark.shots
     found: dict[SplitSource, None] = {}
     for member in benchmark.members:
+        data = benchmark.part(member.variables).data
+        splits = [data.split] if isinstance(data.split, str) else list(data.split.values())
+        splits += [shots.split] if shots and shots.split else []
         for split in splits:
             found[split_source(data, _fill(data.config, member, split), split, _fill(data.file, member, split))] = None
     return list(found)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evalkit.core.errors import DataError
+from evalkit.core.errors import AbsentData, DataError
 from evalkit.core.records import Row
 from evalkit.core.registry import did_you_mean
 
@@ -61,14 +61,14 @@ class DataRoot:
         return [f for f in (self.folder, self.beside) if f is not None]
 
 
-def missing(source: SplitSource, root: DataRoot, why: str) -> DataError:
+def missing(source: SplitSource, root: DataRoot, why: str) -> AbsentData:
     """The one error for absent data."""
     looked = ", ".join(str(f / source.path / (source.file or source.config)) for f in root.folders())
     if root.folder is None:
         looked = "no data root (--data-root, EVALKIT_DATA)" + (f", {looked}" if looked else "")
     message = f"data not found: {source}; looked in {looked}" + (f" and at the hub ({why})" if why else "")
     get = "`run.py fetch NAME --data-root DIR` brings it" if source.path else "put the file there by hand"
-    return DataError(message, f"{get}; `--data-root samples` runs small own samples")
+    return AbsentData(message, f"{get}; `--data-root samples` runs small own samples")
 
 
 def local_files(source: SplitSource, folder: Path) -> list[Path]:

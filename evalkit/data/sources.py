@@ -66,11 +66,18 @@ def rows_files(source: SplitSource, root: DataRoot) -> list[Path]:
 
 def read_exemplar_file(name: str, root: DataRoot) -> Path:
     """Path of an exemplar file below the data root; DataError when it is absent."""
+    return find_file(name, root, "exemplar file", "`run.py fetch NAME --data-root DIR` brings it")
+
+
+def find_file(name: str, root: DataRoot, what: str, hint: str) -> Path:
+    """A file below the data root, or with an absolute path; DataError, with `what` it is and the hint, when absent."""
     for folder in root.folders():
         if (folder / name).is_file():
             return folder / name
     looked = ", ".join(str(f / name) for f in root.folders()) or "no data root is given"
-    raise DataError(f"exemplar file {name} not found ({looked})", "`run.py fetch NAME --data-root DIR` brings it")
+    if Path(name).is_absolute() and Path(name).is_file():
+        return Path(name)
+    raise DataError(f"{what} {name} not found ({looked})", hint)
 
 
 def cut(rows: Sequence[Row], bounds: tuple[int | None, int | None] | None) -> Sequence[Row]:

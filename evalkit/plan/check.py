@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from evalkit.configs.benchmark import read_benchmark
+from evalkit.configs.benchmark import PARTS, read_benchmark
 from evalkit.configs.catalog import ConfigCatalog
 from evalkit.configs.merge import Override
 from evalkit.configs.yamlfile import Document, KeyPath, load_yaml
 from evalkit.core import template
-from evalkit.core.calls import check_steps, make_metric
+from evalkit.core.calls import check_steps, make_contrast, make_metric
 from evalkit.core.errors import ConfigError
 from evalkit.core.records import Benchmark, ShotSpec
 from evalkit.core.registry import did_you_mean
@@ -30,8 +30,11 @@ def load_benchmark_config(file: Path, catalog: ConfigCatalog, overrides: Sequenc
     return benchmark
 
 
-def check_benchmark(benchmark: Benchmark, document: Document) -> None:
-    """ConfigError, with file and line, at the first thing that cannot work."""
+def check_benchmark(benchmark: Benchmark, document: Document, inside: KeyPath = ()) -> None:
+    """ConfigError, with file and line, at the first thing that cannot work; `inside` is the path of a part's keys."""
+    for value, part in benchmark.parts.items():
+        check_benchmark(part, document, ("parts", benchmark.part_key, value))
+    _placed(document, ("parts",), partial(_parts, benchmark))
     checks = (
         (("quirks",), _quirks),
         (("labels",), _labels),
@@ -40,10 +43,11 @@ def check_benchmark(benchmark: Benchmark, document: Document) -> None:
         (("extract",), _steps),
         (("metric",), _metric),
         (("average",), _average),
+        (("contrast",), _contrast),
         (("data",), _data),
     )
     for path, check in checks:
-        _placed(document, path, partial(check, benchmark))
+        _placed(document, _nearest(document, inside, path), partial(check, benchmark))
     if benchmark.fields:
         check_templates(benchmark, tuple(benchmark.fields), document)
 
@@ -54,6 +58,11 @@ def _placed(document: Document, path: KeyPath, check: Callable[[], None]) -> Non
         check()
     except ConfigError as error:
         raise ConfigError(f"{document.place(path)}: {error.message}", error.hint) from error
+
+
+def _nearest(document: Document, inside: KeyPath, path: KeyPath) -> KeyPath:
+    """The path of a part's key where the part gives it; else that of the whole config's."""
+    return (*inside, *path) if (*inside, *path) in document.places or path not in document.places else path
 
 
 def check_templates(benchmark: Benchmark, columns: tuple[str, ...], document: Document | None = None) -> None:
@@ -95,6 +104,21 @@ def _quirks(benchmark: Benchmark) -> None:
             raise ConfigError(f"unknown quirk {name!r}", did_you_mean(name, quirks.QUIRKS))
 
 
+def _parts(benchmark: Benchmark) -> None:
+    """Parts that no subset has, splits that cannot be named, and rows that would average unlike numbers."""
+    key = benchmark.part_key
+    values = {str(m.variables[key]) for m in benchmark.members if key in m.variables}
+    splits = [b.data.split for b in (benchmark, *benchmark.parts.values())]
+    if any(split != splits[0] and not isinstance(split, str) for split in splits):
+        raise ConfigError("a part cannot have several splits of its own", "give every part one split")
+    for value in benchmark.parts:
+        if value not in values:
+            raise ConfigError(f"no subset has {key}: {value}", did_you_mean(value, values) or PARTS)
+    names = {make_metric(b.metric).name for b in (benchmark, *benchmark.parts.values())}
+    if len(names) > 1:
+        raise ConfigError(f"the parts' metrics give {', '.join(sorted(names))}", "give them one `name`")
+
+
 def _draws(benchmark: Benchmark) -> None:
     gen = benchmark.gen
     if gen.num_samples < 1:
@@ -108,7 +132,7 @@ def _draws(benchmark: Benchmark) -> None:
 def _labels(benchmark: Benchmark) -> None:
     if benchmark.mode == "gen":
         return
-    if len(benchmark.labels) < 2:
+    if len(benchmark.labels) < 2 and not (benchmark.labels and make_metric(benchmark.metric).uses_scores):
         raise ConfigError(f"mode {benchmark.mode} needs at least two labels", "labels: [A, B, C, D]")
     if len(set(benchmark.labels)) < len(benchmark.labels):
         raise ConfigError("a label stands twice", "labels must differ")
@@ -150,6 +174,15 @@ def _steps(benchmark: Benchmark) -> None:
 
 def _metric(benchmark: Benchmark) -> None:
     make_metric(benchmark.metric)
+
+
+def _contrast(benchmark: Benchmark) -> None:
+    if benchmark.contrast is None:
+        return
+    names = [member.name for member in benchmark.members]
+    for subset in make_contrast(benchmark.contrast).subsets:
+        if subset not in names:
+            raise ConfigError(f"no subset is called {subset!r}", did_you_mean(subset, names))
 
 
 def _average(benchmark: Benchmark) -> None:

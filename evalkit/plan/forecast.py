@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from evalkit.core.errors import DataError
-from evalkit.core.records import ModelSpec, Request, Sample
+from evalkit.core.records import MIXED, ModelSpec, Request, Sample
 from evalkit.core.sequences import unique_length
 from evalkit.engines.catalog import create_engine, entry_of
 from evalkit.plan.jobs import text_of
@@ -74,7 +74,7 @@ def calibrated(planned: Planned, found: Sequence[Forecast]) -> Iterator[Forecast
 
 def _count(plan: RunPlan, pair: Pair) -> Forecast:
     task, encode = plan.task(pair), _encoder(plan, pair)
-    requests = written = 0
+    requests = written = scored = 0
     tokens = unique = 0.0
     for subset in task.scored:
         samples = task.samples(subset)
@@ -82,6 +82,7 @@ def _count(plan: RunPlan, pair: Pair) -> Forecast:
         asks = [list(plan.requests(pair, sample)) for sample in chosen]
         share = len(samples) / len(chosen)
         requests += round(share * sum(map(len, asks)))
+        scored += round(share * sum(r.gen is None for ask in asks for r in ask))
         written += round(share * sum(r.gen.max_out_len for ask in asks for r in ask if r.gen))
         if encode is not None:
             ids = [[tuple(encode(text_of(r))) for r in ask] for ask in asks]
@@ -90,12 +91,12 @@ def _count(plan: RunPlan, pair: Pair) -> Forecast:
     b = plan.benchmarks[pair.benchmark]
     known = encode is not None
     spec = plan.models[pair.model]
-    written += requests * entry_of(spec).tokens_written_per_score if b.mode != "gen" else 0
+    written += scored * entry_of(spec).tokens_written_per_score
     return Forecast(
         pair.model,
         b.name,
         b.hash[:6],
-        b.mode,
+        next(iter(b.modes)) if len(b.modes) == 1 else MIXED,
         len(task.scored),
         sum(len(task.samples(s)) for s in task.scored),
         requests,

@@ -48,7 +48,7 @@ class TaskCache:
 
     def get(self, plan: RunPlan, pair: Pair) -> Task:
         """The pair's task; DataError when its rows cannot be had."""
-        built = plan.benchmarks[pair.benchmark].data.build is not None
+        built = any(variant.data.build for variant in plan.benchmarks[pair.benchmark].variants)
         key = (pair.benchmark, pair.model if built else "")  # built rows depend on the model's tokenizer
         if key not in self._tasks:
             self._tasks[key] = plan.new_task(pair)

@@ -48,7 +48,7 @@ class Selection:
 
     def scoring_models(self) -> set[str]:
         """Models that will be asked for log-probabilities."""
-        return {model for model, benchmark in self.pairs if self.benchmarks[benchmark].mode != "gen"}
+        return {model for model, benchmark in self.pairs if self.benchmarks[benchmark].modes != {"gen"}}
 
 
 def select_configs(options: RunOptions) -> Selection:
@@ -102,12 +102,12 @@ def _add(
     """The selection with one config for one model; a gen config where the engine cannot score prompts."""
     benchmark, choice = _chosen(selection, choice, options, catalog, overrides)
     engine = entry_of(model)
-    if benchmark.mode == "gen" or engine.scores_prompts(model):
+    if benchmark.modes == {"gen"} or engine.scores_prompts(model):
         return selection.with_pair(model.name, benchmark, choice)
     sibling = gen_sibling(choice, benchmark.family, catalog) if engine.gen_instead else None
     if sibling is not None:
         instead, choice = _chosen(selection, sibling, options, catalog, overrides)
-        if instead.mode == "gen":
+        if instead.modes == {"gen"}:
             warning = (
                 f"{model.name}: {instead.name} in place of {benchmark.name}, which asks for log-probabilities: "
                 "a chat API gives texts only"
@@ -133,7 +133,7 @@ def _chosen(
     if choice == earlier:
         return selection.benchmarks[choice.name], choice
     benchmark = load_benchmark_config(choice.file, catalog, overrides)
-    if options.draws and benchmark.mode == "gen":
+    if options.draws and "gen" in benchmark.modes:
         drawn = [Override(("gen", key), value) for key, value in options.draws.items()]
         benchmark = load_benchmark_config(choice.file, catalog, [*overrides, *drawn])
     return select(benchmark, choice.subsets) if choice.subsets else benchmark, choice

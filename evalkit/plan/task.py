@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
 from evalkit.core import template
 from evalkit.core.digest import digest, file_sha256
-from evalkit.core.errors import ConfigError, DataError
+from evalkit.core.errors import AbsentData, ConfigError, DataError
 from evalkit.core.records import (
     Benchmark,
     DataSpec,
@@ -62,7 +63,27 @@ def splits_of(benchmark: Benchmark) -> list[tuple[str, str]]:
 
 def subsets_of(benchmark: Benchmark) -> list[str]:
     """Names of a benchmark's subsets, in config order; one for each split of a member."""
-    return [prefix + member.name for member in benchmark.members for prefix, _ in splits_of(benchmark)]
+    return [prefix + member.name for member, prefix, _ in _runs_of_members(benchmark)]
+
+
+def part_of(benchmark: Benchmark, subset: str) -> Benchmark:
+    """The benchmark as it is for one subset: its mode, data, prompt, extraction and metric."""
+    return benchmark.part(_find(benchmark, subset)[0].variables)
+
+
+def _runs_of_members(benchmark: Benchmark) -> Iterator[tuple[Member, str, str]]:
+    """(member, row prefix, split) of every subset."""
+    for member in benchmark.members:
+        for prefix, split in splits_of(benchmark.part(member.variables)):
+            yield member, prefix, split
+
+
+def _find(benchmark: Benchmark, subset: str) -> tuple[Member, str, str]:
+    """The member of a subset, its row prefix and its split."""
+    for member, prefix, split in _runs_of_members(benchmark):
+        if subset == prefix + member.name:
+            return member, prefix, split
+    raise ConfigError(f"{benchmark.name} has no subset {subset!r}", "`run.py show NAME` lists them")
 
 
 class Task:
@@ -83,17 +104,37 @@ class Task:
         self._exemplars: dict[str, Exemplars] = {}
         self._samples: dict[str, list[Sample]] = {}
         self._build_cache: dict[str, Any] = {}
+        self._absent: dict[str, str] | None = None
 
     def with_draws(self, draws: int) -> Task:
         """The same task, each sample generated `draws` times; what was loaded is shared."""
         twin = copy.copy(self)
-        twin.benchmark = replace(self.benchmark, gen=replace(self.benchmark.gen, num_samples=draws))
+        twin.benchmark = self.benchmark.with_draws(draws)
         return twin
+
+    def part(self, subset: str) -> Benchmark:
+        """The benchmark as it is for one subset: its mode, data, prompt, extraction and metric."""
+        return part_of(self.benchmark, subset)
 
     @property
     def subsets(self) -> list[str]:
-        """Names of the scored subsets, in config order; one for each split of a member."""
-        return subsets_of(self.benchmark)
+        """Names of the subsets, in config order, one for each split of a member; optional ones without rows are not."""
+        return [subset for subset in subsets_of(self.benchmark) if subset not in self.absent]
+
+    @property
+    def absent(self) -> Mapping[str, str]:
+        """Optional subsets whose rows are nowhere to be found -> what would be needed."""
+        if self._absent is None:
+            optional = {s: self.part(s).data.optional for s in subsets_of(self.benchmark)}
+            self._absent = {s: needed for s, needed in optional.items() if needed and not self._present(s)}
+        return self._absent
+
+    def _present(self, subset: str) -> bool:
+        try:
+            self.samples(subset)
+        except AbsentData:
+            return False
+        return True
 
     @property
     def scored(self) -> list[str]:
@@ -108,9 +149,9 @@ class Task:
     def samples(self, subset: str) -> list[Sample]:
         """The scored samples of a subset, cut to what the run asks for."""
         if subset not in self._samples:
-            member, prefix, split = self._find(subset)
+            member, prefix, split = _find(self.benchmark, subset)
             read, place = self._member_rows(member, split), self._place(member, split)
-            made = list(rows.samples(self.benchmark, member, read, split, prefix, place))
+            made = list(rows.samples(self.part(subset), member, read, split, prefix, place))
             if not made:
                 raise DataError(f"{self.benchmark.name} [{subset}]: no rows", "check `where` and the data files")
             self._samples[subset] = self.cut.apply(made, subset)
@@ -118,7 +159,7 @@ class Task:
 
     def exemplars(self, subset: str) -> Exemplars:
         """The few-shot part of a subset's prompts."""
-        member, _, _ = self._find(subset)
+        member, _, _ = _find(self.benchmark, subset)
         if member.name not in self._exemplars:
             self._exemplars[member.name] = self._load_exemplars(member)
             fewshot.check_fit(self.benchmark, self._exemplars[member.name])
@@ -126,7 +167,7 @@ class Task:
 
     def render(self, sample: Sample, kind: Kind) -> Rendered:
         """The prompts of one sample."""
-        return rendering.render(self.benchmark, sample, self.exemplars(sample.subset), kind)
+        return rendering.render(self.part(sample.subset), sample, self.exemplars(sample.subset), kind)
 
     def exemplar_sha256(self) -> str:
         """Digest of the exemplar files in use; empty when the exemplars are not in files of their own.
@@ -167,7 +208,8 @@ class Task:
         for subset in self.subsets:
             first = self.samples(subset)[:1]
             if first:
-                check_templates(self.benchmark, tuple(first[0].row)) if not self.benchmark.fields else None
+                part = self.part(subset)
+                check_templates(part, tuple(first[0].row)) if not part.fields else None
                 self.render(first[0], "base")
         self._check_exemplar_files()
 
@@ -183,13 +225,6 @@ class Task:
                     f"fetch it again, or accept it with --set {self.benchmark.name}:shots.sha256={accepted}",
                 )
 
-    def _find(self, subset: str) -> tuple[Member, str, str]:
-        for member in self.benchmark.members:
-            for prefix, split in splits_of(self.benchmark):
-                if subset == prefix + member.name:
-                    return member, prefix, split
-        raise ConfigError(f"{self.benchmark.name} has no subset {subset!r}", "`run.py show NAME` lists them")
-
     def _filled(self, source: str, member: Member, split: str = "") -> str:
         scope = {**member.variables, "subset": member.name, "split": split}
         return template.render(source, scope, f"{self.benchmark.name}: data")
@@ -201,24 +236,28 @@ class Task:
             try:
                 self._rows[source] = sources.load_rows(source, self.root)
             except DataError as error:
-                raise DataError(f"{self.benchmark.name} [{member.name}]: {error.message}", error.hint) from error
+                raise type(error)(f"{self.benchmark.name} [{member.name}]: {error.message}", error.hint) from error
         return self._rows[source]
 
     def _place(self, member: Member, split: str) -> str:
         """The files of a subset's rows, or the split of the hub, for errors."""
-        spec = self.benchmark.data
+        spec = self.benchmark.part(member.variables).data
         config, file = self._filled(spec.config, member, split), self._filled(spec.file, member, split)
         source = sources.split_source(spec, config, split, file)
         return ", ".join(map(str, sources.rows_files(source, self.root))) or str(source)
 
     def _member_rows(self, member: Member, split: str) -> Sequence[Row]:
-        spec = self.benchmark.data
+        spec = self.benchmark.part(member.variables).data
         read = sources.cut(self._read(spec, member, split), spec.slice)
         if spec.build is None:
             return read
         variables = {**member.variables, "subset": member.name}
-        material = builders.Material(read, variables, self._get_tokenizer, self._build_cache)
+        material = builders.Material(read, variables, self._get_tokenizer, self._build_cache, self._side_file)
         return builders.BUILDERS.get(spec.build.name)(material, **spec.build.args)
+
+    def _side_file(self, name: str) -> Path:
+        hint = "put the file there, or give its path: --set NAME:data.build.annotated.file=FILE"
+        return sources.find_file(name, self.root, f"{self.benchmark.name}: the file", hint)
 
     def _get_tokenizer(self) -> builders.TextTokenizer:
         if self._tokenizer is None:
@@ -257,8 +296,9 @@ def requests_of(task: Task, sample: Sample, model: ModelSpec, fingerprint: str, 
             request = Request("", sample.id, "ll", text=context, label=label, continuation=continuation)
             yield _keyed(request, fingerprint)
     else:
-        for repeat in range(task.benchmark.gen.num_samples):
-            gen = gen_settings(task.benchmark, model, seed + repeat)
+        benchmark = task.part(sample.subset)
+        for repeat in range(benchmark.gen.num_samples):
+            gen = gen_settings(benchmark, model, seed + repeat)
             request = Request("", sample.id, "gen", rendered.text or "", rendered.turns or (), gen=gen, repeat=repeat)
             yield _keyed(request, fingerprint)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from evalkit.core.records import Score
+from evalkit.core.records import MIXED, Score
 from evalkit.engines.catalog import entry_of
 from evalkit.execution.runner import JobFailure
 from evalkit.plan.plan import RunPlan
@@ -46,7 +46,8 @@ def score_notes(plan: RunPlan, scores: Sequence[Score], engines: Mapping[str, Ma
 
 def unsafe_notes(plan: RunPlan, unconfined: bool) -> list[str]:
     """The mark of a run that executes programs without a sandbox."""
-    runs_code = any(make_metric(benchmark.metric).runs_code for benchmark in plan.benchmarks.values())
+    variants = [variant for benchmark in plan.benchmarks.values() for variant in benchmark.variants]
+    runs_code = any(make_metric(variant.metric).runs_code for variant in variants)
     return [UNSAFE] if runs_code and unconfined else []
 
 
@@ -74,7 +75,11 @@ def reasoning_notes(plan: RunPlan, scores: Sequence[Score]) -> list[str]:
     """How many replies of each reasoning model have a reasoning trace, by benchmark."""
     notes = []
     for model in (m for m in plan.models.values() if m.reasoning is not None):
-        heads = [s for s in scores if s.model == model.name and s.mode == "gen" and s.level == "headline" and s.n]
+        of_model = [s for s in scores if s.model == model.name and s.n]
+        mixed = {s.benchmark for s in of_model if s.level == "headline" and s.mode == MIXED}
+        heads = [
+            s for s in of_model if s.mode == "gen" and s.level == ("subset" if s.benchmark in mixed else "headline")
+        ]
         shares = [f"{s.row} {s.counts.reasoning / s.n:.1%} of {s.n}" for s in heads]
         if shares:
             notes.append(

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from evalkit.core import stats
-from evalkit.core.records import Benchmark, Counts, Issue, Score
+from evalkit.core.calls import make_contrast
+from evalkit.core.records import MIXED, Benchmark, Counts, Issue, Score
+from evalkit.scoring.contrasts import METRIC, Losses
 from evalkit.scoring.metrics import make_metric
 from evalkit.scoring.score import SubsetResult
 
@@ -90,7 +92,18 @@ class _Rows:
     """The metric that the config names; the others' rows come below it."""
 
     def of(self, metric: str, row: str, part: Mapping[str, str]) -> list[Score]:
-        """All rows of a part (subset -> member), headline first; without an average every subset has a headline."""
+        """All rows of a part (subset -> member), headline first; without an average every subset has a headline.
+
+        A result over some of the samples has rows where there are such samples.
+        """
+        made = self._all(metric, row, part)
+        return [score for score in made if score.n or score.value is not None] if self._is_partial(metric) else made
+
+    def _is_partial(self, metric: str) -> bool:
+        """Whether a result is over some of the samples only."""
+        return any(metric in result.parts for result in self.results.values())
+
+    def _all(self, metric: str, row: str, part: Mapping[str, str]) -> list[Score]:
         top: Level = "headline" if metric == self.primary else "group"
         if self.benchmark.average.name == "none" and list(part) != [row]:
             return [self._over(metric, name, one, 1, top) for name, one in _apart(row, part).items()]
@@ -113,6 +126,8 @@ class _Rows:
 
     def _over(self, metric: str, row: str, part: Mapping[str, str], full: int, level: Level) -> Score:
         results = [self.results[s] for s in part if s in self.results]
+        if self._is_partial(metric):
+            return self._pooled(metric, row, part, full, level)
         values = [r.results[metric] for r in results if metric in r.results]
         averaged = len(values) == len(part)
         weights = weights_of(
@@ -123,7 +138,7 @@ class _Rows:
             model=self.model,
             benchmark=self.benchmark.name,
             version=self.benchmark.hash[:6],
-            mode=self.benchmark.mode,
+            mode=self._mode(part),
             row=row,
             metric=metric,
             value=stats.weighted_mean(values, weights) if averaged else None,
@@ -148,6 +163,37 @@ class _Rows:
             text = f"{unfinished} replies ended during reasoning (length limit)"
             issues.append(Issue("ended_in_reasoning", text))
         return tuple(issues)
+
+    def _mode(self, part: Mapping[str, str]) -> str:
+        """The mode of these subsets; `mixed` where they have several."""
+        members = set(part.values())
+        modes = {self.benchmark.part(m.variables).mode for m in self.benchmark.members if m.name in members}
+        return modes.pop() if len(modes) == 1 else MIXED
+
+    def _pooled(self, metric: str, row: str, part: Mapping[str, str], full: int, level: Level) -> Score:
+        """A result over some of the samples: weighted by how many there are in each subset.
+
+        What kind a sample without an answer is of is not known, so each counts as expected.
+        """
+        results = [self.results[s] for s in part if s in self.results]
+        having = [r for r in results if metric in r.parts]
+        counts = [r.parts[metric] for r in having]
+        broken = [s for s in part if self.causes.get(s) or s not in self.results or self.results[s].problem]
+        issues = [Issue("subsets_left_out", f"{len(part)} of {full} subsets")] if len(part) < full else []
+        return Score(
+            model=self.model,
+            benchmark=self.benchmark.name,
+            version=self.benchmark.hash[:6],
+            mode=self._mode(part),
+            row=row,
+            metric=metric,
+            value=stats.weighted_mean([r.results[metric] for r in having], counts) if having and not broken else None,
+            n=sum(counts),
+            n_expected=sum(counts) + sum(r.n_expected - r.n for r in results),
+            issues=tuple(issues),
+            level=level,
+            counts=Counts(left_out=full - len(part)),
+        )
 
     def _problem(self, metric: str, subsets: Sequence[str]) -> Issue | None:
         """Why there is no number, or one over too few samples: the first cause that is known."""
@@ -174,6 +220,28 @@ def _total(counts: Sequence[Counts], left_out: int) -> Counts:
         left_out=left_out,
         programs=dict(programs),
     )
+
+
+def contrast_scores(model: str, benchmark: Benchmark, losses: Mapping[str, Losses]) -> list[Score]:
+    """Table rows of the benchmark's comparison of its subsets; `losses`: subset -> those of its texts."""
+    if benchmark.contrast is None:
+        return []
+    return [
+        Score(
+            model=model,
+            benchmark=benchmark.name,
+            version=benchmark.hash[:6],
+            mode=benchmark.mode,
+            row=f"{benchmark.row}-{found.name}",
+            metric=METRIC,
+            value=found.value,
+            n=found.n,
+            n_expected=found.n,
+            level="group",
+            p_value=found.p,
+        )
+        for found in make_contrast(benchmark.contrast).compare(losses)
+    ]
 
 
 def _some(names: Iterable[str], limit: int = 3) -> str:

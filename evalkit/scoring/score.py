@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,9 +14,12 @@ from evalkit.core.records import Benchmark, Counts, Issue, NamedCall, Reply, Sam
 from evalkit.results.index import IndexedSample
 from evalkit.sandbox import SandboxError, choose, run_programs
 from evalkit.sandbox.records import FAILURE, FAILURES
+from evalkit.scoring import contrasts as _contrasts
 from evalkit.scoring.errors import standard_errors
 from evalkit.scoring.extract import extract
 from evalkit.scoring.metrics import Case, Judged, Metric, Tools, make_metric
+
+__all__ = ["_contrasts"]  # imported so that contrasts are registered wherever metrics are
 
 MIN_SAMPLES_FOR_CONSTANT_CHECK = 8
 """From this many samples on, equal scores for all labels of all of them are taken for a broken engine."""
@@ -83,6 +85,8 @@ class SubsetResult:
     """Standard errors (percent) of the results besides the primary one."""
     n_samples: int = 0
     """Samples with an answered draw."""
+    parts: Mapping[str, int] = field(default_factory=dict)
+    """Results that are over a part of the samples -> how many."""
 
 
 def score_subset(
@@ -112,7 +116,7 @@ def score_subset(
     judged, results = ([], {}) if problem or not cases else judge(metric, cases, options)
     errors = standard_errors(metric, judged, results)
     values = iter(judged)
-    margins = [_margin(v) for v in verdicts if noise is not None and "nll" in v.detail]
+    margins = [_margin(v) for v in verdicts if noise is not None and len(v.detail.get("nll", ())) > 1]
     final = tuple(
         _ranked(v if v.missing or not judged else replace(v, values=next(values).values), noise is not None)
         for v in verdicts
@@ -132,6 +136,7 @@ def score_subset(
             programs=_failures(judged),
         ),
         problem=problem,
+        parts=metric.counts(judged),
         lacking=_lacking(metric, benchmark.gen.num_samples, results) if judged else (),
         stderrs=errors,
         n_samples=len({v.sample_id for v in verdicts if not v.missing}),
@@ -144,8 +149,6 @@ def _margin(verdict: Verdict) -> float:
     Means (ppl) are multiplied by the tokens they are taken over: the noise of a total does not grow with them.
     """
     scores, tokens = verdict.detail["nll"], verdict.detail["tokens"]
-    if len(scores) < 2:
-        return math.inf
     best, second = sorted(scores, key=lambda label: scores[label])[:2]
     return float((scores[second] - scores[best]) * tokens[best])
 
@@ -159,6 +162,8 @@ def _ranked(verdict: Verdict, with_margin: bool) -> Verdict:
     scores = verdict.detail.get("nll")
     if scores is None:
         return verdict
+    if len(scores) == 1:
+        return replace(verdict, detail={})
     detail: dict[str, Any] = {"ranking": sorted(scores, key=lambda label: scores[label])}
     return replace(verdict, detail={**detail, "margin": round(_margin(verdict), 4)} if with_margin else detail)
 
@@ -217,7 +222,8 @@ def _read(
         }
     truncated = any(reply.truncated for reply in answered.values())
     verdict = Verdict(sample.id, sample.subset, answer, sample.gold, {}, truncated=truncated, detail=detail)
-    return verdict, Case(sample.id, draw.repeat, answer, sample.gold, sample.row, context)
+    scores = {} if benchmark.mode == "gen" else detail["nll"]
+    return verdict, Case(sample.id, draw.repeat, answer, sample.gold, sample.row, context, scores)
 
 
 def _error_of(reply: Reply, benchmark: Benchmark) -> str:
@@ -255,7 +261,7 @@ def fill_calls(calls: Iterable[NamedCall], variables: Mapping[str, Any]) -> tupl
 
 def _constant(verdicts: Sequence[Verdict]) -> Issue | None:
     """A sign that the engine gave no real log-probabilities: all labels of all samples score alike."""
-    seen = [v.detail["nll"] for v in verdicts if not v.missing]
+    seen = [v.detail["nll"] for v in verdicts if not v.missing and len(v.detail["nll"]) > 1]
     if len(seen) >= MIN_SAMPLES_FOR_CONSTANT_CHECK and all(len(set(scores.values())) == 1 for scores in seen):
         text = "the engine returned the same log-probability for every label of every sample: no score is given"
         return Issue("constant_scores", text)

@@ -205,6 +205,13 @@ def test_names_families_globs_and_prefixes() -> None:
     assert "gsm9k" in caught.value.message and "mmmlu" in caught.value.message
 
 
+def test_globs_take_contamination_only_where_they_name_it() -> None:
+    catalog = open_catalog()
+    found = [c.name for c in resolve_datasets(["gsm8k*contamination*"], "base", catalog)]
+    assert found == ["gsm8k_contamination_ppl_ecdd22"]
+    assert not any("contamination" in c.name for c in resolve_datasets(["*"], "base", catalog))
+
+
 def test_a_users_folder_wins_by_name(tmp_path: Path) -> None:
     write(tmp_path, "gsm8k_gen_17d0dc", BASE)
     catalog = open_catalog([tmp_path])

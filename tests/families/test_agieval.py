@@ -19,6 +19,7 @@ from evalkit.scoring.score import SubsetResult
 from tests.vectors import vectors
 
 CHAT, LATER, LATEST = "agieval_gen_64afd3", "agieval_gen_f84832", "agieval_gen_5c79b4"
+MIXED, MIXED_LATER = "agieval_mixed_2f14ad", "agieval_mixed_e33d83"
 ROW = re.compile(
     r"^\| ([\w-]+) \| (\d+) \| (single choice, options A–[DE]|one or more letters|cloze) \| (.+) \|$", re.M
 )
@@ -61,6 +62,48 @@ def test_prompts_of_all_subsets_equal_the_sheet(shared: Path) -> None:
             expected = f"{intro}\n{sample.row['question']}\n{middle}{'答案是： ' if chinese else 'The answer is '}"
             assert handle.render(sample, "base") == expected
             assert handle.render(sample, "chat") == [{"role": "user", "content": expected + "\n"}]
+
+
+def test_mixed_prompts_of_all_subsets_equal_the_sheet(shared: Path) -> None:
+    for config in (MIXED, MIXED_LATER):
+        handle = load_benchmark(config, shared / "data")
+        assert handle.benchmark.modes == {"ppl", "gen"}
+        for name, (_, kind, intro) in table(shared).items():
+            sample = handle.samples(name)[-1]
+            chinese = name.startswith("gaokao") or name == "logiqa-zh" or (config == MIXED_LATER and "jec-qa" in name)
+            hint, question = "答案是：" if chinese else "The answer is ", sample.row["question"]
+            if config != MIXED and name == "math":
+                intro = "The following is a Math question. Please give the correct answer."
+            if kind == "cloze":
+                assert handle.render(sample, "base") == f"{intro}\n{question}{hint}"
+            elif kind == "one or more letters":
+                space = " " if chinese else ""
+                assert handle.render(sample, "base") == f"{intro}\n{question}\n{sample.row['options']}\n{hint}{space}"
+            else:
+                labels = "ABCDE" if kind.endswith("E") else "ABCD"
+                texts = {x: f"{intro}\n{question}\n{sample.row['options']}\n{hint}{x}" for x in labels}
+                assert handle.render(sample, "base") == texts
+                assert list(handle.render(sample, "chat")) == list(labels)
+
+
+def test_mixed_vectors(shared: Path) -> None:
+    """What the base configs give for the recorded outputs of each kind of question."""
+    handle, seen = load_benchmark(MIXED), 0
+    for line in vectors(shared, "agieval_score"):
+        config = line["config"]
+        if "64afd3" in config:
+            continue
+        kind = "cloze" if "cloze" in config else "several" if "multi" in config else "four"
+        golds = ["".join(g) if isinstance(g, list) else g for g in line["references"]]
+        found = handle.score(line["predictions"], golds, kind=kind)
+        assert found["accuracy"] == pytest.approx(line["score"]), line
+        seen += 1
+    assert seen == 21
+
+
+def test_mixed_sample_rows() -> None:
+    for config in (MIXED, MIXED_LATER):
+        load_benchmark(f"{config}:{SAMPLE_SUBSETS}", "samples").task.check()
 
 
 def test_questions_and_labels(shared: Path) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
+from evalkit.core.errors import DataError
 from evalkit.core.records import Row
 from evalkit.core.registry import Registry
 
@@ -27,6 +29,11 @@ class TextTokenizer(Protocol):
         ...
 
 
+def no_files(name: str) -> Path:
+    """Where no data root is known."""
+    raise DataError(f"the file {name} is needed, no data root is given", "give --data-root DIR")
+
+
 @dataclass(frozen=True)
 class Material:
     """What a builder works on."""
@@ -39,6 +46,8 @@ class Material:
     """Gives the tokenizer that lengths are counted with; called only when needed."""
     cache: dict[str, Any]
     """Work shared between the subsets of one benchmark."""
+    find: Callable[[str], Path] = no_files
+    """The path of a further file by its name below the data root; DataError when it is absent."""
 
 
 Builder = Callable[..., Sequence[Row]]

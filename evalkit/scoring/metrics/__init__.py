@@ -7,6 +7,7 @@ tools execute and metric scripts that the `evaluate` library loads.
 from evalkit.scoring.metrics import asserts as _asserts
 from evalkit.scoring.metrics import branch as _branch
 from evalkit.scoring.metrics import code as _code
+from evalkit.scoring.metrics import contamination as _contamination
 from evalkit.scoring.metrics import equivalence as _equivalence
 from evalkit.scoring.metrics import exact as _exact
 from evalkit.scoring.metrics import hendrycks as _hendrycks
@@ -22,6 +23,6 @@ from evalkit.scoring.metrics.base import Case, Judged, Metric, Tools, Values, ma
 
 __all__ = [
     "Case", "Judged", "Metric", "Tools", "Values", "_asserts", "_branch",
-    "_code", "_equivalence", "_exact", "_hendrycks", "_ifeval", "_letters", "_library", "_needle", "_qa", "_spans",
-    "_theorem", "_vote", "make_metric",
+    "_code", "_contamination", "_equivalence", "_exact", "_hendrycks", "_ifeval", "_letters", "_library", "_needle",
+    "_qa", "_spans", "_theorem", "_vote", "make_metric",
 ]  # fmt: skip

@@ -30,6 +30,8 @@ class Case:
     row: Row
     context: Mapping[str, Any]
     """What extraction may know: options, the subset's variables, ..."""
+    scores: Mapping[str, float] = field(default_factory=dict)
+    """ppl and ll: label -> minus its log-probability in nats, as `Reply.nll` has it."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,11 @@ class Tools:
     """None: generated programs must not be executed."""
 
 
+def no_counts(judged: Sequence[Judged]) -> dict[str, int]:
+    """Of a metric whose results are all over all samples."""
+    return {}
+
+
 @dataclass(frozen=True)
 class Metric:
     """How answers are judged and summed up."""
@@ -66,6 +73,10 @@ class Metric:
     """Whether judging executes what models wrote."""
     needs_row: bool = False
     """Whether judging needs columns of the row besides the gold."""
+    uses_scores: bool = False
+    """Whether judging looks at log-probabilities, so that one label is enough."""
+    counts: Callable[[Sequence[Judged]], dict[str, int]] = no_counts
+    """Results over a part of the samples only -> how many; rows over several subsets weight them by it."""
     draws: Mapping[str, int] = field(default_factory=dict)
     """Results that need several draws of every sample -> how many."""
 
