@@ -13,7 +13,7 @@ from evalkit.sandbox.guest.codec import Closed, Wire
 from evalkit.sandbox.guest.folder import FOLDER_BYTES
 from evalkit.sandbox.pool import choose
 from evalkit.sandbox.records import failure_of
-from evalkit.sandbox.worker import Worker, WorkerLost, ending
+from evalkit.sandbox.worker import SandboxServer, ServerLost, ending
 
 SESSION_SECONDS = 3600.0
 """CPU seconds of a whole session."""
@@ -40,7 +40,7 @@ class CellResult:
     """Whether more was printed than is kept."""
 
 
-class Session:
+class Interpreter:
     """Runs cells in one interpreter that keeps its variables and files; a context manager.
 
     A cell that takes too long is interrupted (KeyboardInterrupt); one that does not heed that ends the
@@ -49,7 +49,7 @@ class Session:
 
     def __init__(self, backend: Backend | None = None, memory_mb: int = 4096) -> None:
         """Start one; SandboxError where no sandbox works."""
-        self._worker = Worker(backend or choose())
+        self._worker = SandboxServer(backend or choose())
         talk, inner = socket.socketpair()
         self._output, write_end = os.pipe()
         os.set_blocking(self._output, False)
@@ -75,7 +75,7 @@ class Session:
             answer = self._answer()
             self._worker.order({"cell": None}, [])
             interrupted = self._worker.waiting() and "interrupted" in self._worker.receive(REPORT_SECONDS)
-        except (Closed, WorkerLost):
+        except (Closed, ServerLost):
             return self._ended(time.monotonic() - started)
         seconds = time.monotonic() - started
         if answer[0] == "ok":
@@ -126,7 +126,7 @@ class Session:
             files = f"more than {FOLDER_BYTES >> 20} MiB or too many files"
             why = {"timeout": "out of time", "files": files, "setup": report["message"]}.get(stopped, "")
             why = why or f"the interpreter ended ({ending(report['status'])})"
-        except WorkerLost:
+        except ServerLost:
             pass
         while self._drain():
             pass
@@ -139,7 +139,7 @@ class Session:
         self._worker.close()
         os.close(self._output)
 
-    def __enter__(self) -> Session:
+    def __enter__(self) -> Interpreter:
         return self
 
     def __exit__(self, *exception: object) -> None:

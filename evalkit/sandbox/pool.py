@@ -9,8 +9,8 @@ from contextlib import suppress
 from functools import lru_cache
 
 from evalkit.sandbox.backend import Backend, SandboxError, candidates
-from evalkit.sandbox.records import Outcome, Program
-from evalkit.sandbox.worker import TESTS_ENDED, Worker, WorkerLost
+from evalkit.sandbox.records import ProgramOutcome, Program
+from evalkit.sandbox.worker import TESTS_ENDED, SandboxServer, ServerLost
 
 ATTEMPTS = 3
 """How often a program is run whose server, or whose own process, is killed from outside."""
@@ -46,23 +46,25 @@ class _Slots:
 
     def __init__(self, count: int, backend: Backend) -> None:
         self.backend = backend
-        self.free: queue.SimpleQueue[Worker | None] = queue.SimpleQueue()
+        self.free: queue.SimpleQueue[SandboxServer | None] = queue.SimpleQueue()
         for _ in range(count):
             self.free.put(None)
 
-    def run(self, program: Program) -> Outcome:
+    def run(self, program: Program) -> ProgramOutcome:
         """The outcome of a program on whichever server is free."""
-        outcome = Outcome("failed", "not judged: the sandbox's process ended again and again", failure="harness_error")
+        outcome = ProgramOutcome(
+            "failed", "not judged: the sandbox's process ended again and again", failure_override="harness_error"
+        )
         for _ in range(ATTEMPTS):
             worker = self.free.get()
             lost = True
             try:
-                worker = worker or Worker(self.backend)
+                worker = worker or SandboxServer(self.backend)
                 outcome = worker.run(program)
                 lost = False
                 if outcome.message not in KILLED:
                     return outcome
-            except WorkerLost:
+            except ServerLost:
                 continue
             finally:
                 if lost and worker is not None:
@@ -79,7 +81,7 @@ class _Slots:
                     worker.close()
 
 
-def run_programs(programs: Sequence[Program], workers: int, backend: Backend | None = None) -> list[Outcome]:
+def run_programs(programs: Sequence[Program], workers: int, backend: Backend | None = None) -> list[ProgramOutcome]:
     """Outcomes in order; `workers` programs run at once and do not change them.
 
     Raises SandboxError when nothing here confines programs and `backend` names none.
@@ -96,7 +98,7 @@ def run_programs(programs: Sequence[Program], workers: int, backend: Backend | N
         slots.close()
 
 
-def run_program(program: Program, backend: Backend | None = None) -> Outcome:
+def run_program(program: Program, backend: Backend | None = None) -> ProgramOutcome:
     """The outcome of one program."""
     return run_programs([program], 1, backend)[0]
 

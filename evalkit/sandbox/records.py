@@ -51,7 +51,7 @@ def failure_of(error: str) -> str:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ProgramOutcome:
     """How the execution of a program ended."""
 
     status: Literal["passed", "failed", "timed out"]
@@ -61,13 +61,15 @@ class Outcome:
     """Wall time of the execution."""
     error: str = ""
     """Of a failure: the built-in exception that it is (`AssertionError`); empty without one."""
-    failure: str = ""
-    """One of `FAILURES`; where none is given, it follows from status and error."""
+    failure_override: str = ""
+    """One of `FAILURES`, where status and error do not decide it."""
 
-    def __post_init__(self) -> None:
-        if not self.failure:
-            known = {"passed": "passed", "timed out": "timeout"}.get(self.status) or failure_of(self.error)
-            object.__setattr__(self, "failure", known)
+    @property
+    def failure(self) -> str:
+        """The class of the outcome, one of `FAILURES`."""
+        if self.failure_override:
+            return self.failure_override
+        return {"passed": "passed", "timed out": "timeout"}.get(self.status) or failure_of(self.error)
 
     @property
     def result(self) -> str:

@@ -20,7 +20,7 @@ from evalkit.sandbox.backend import Backend, SandboxError, start
 from evalkit.sandbox.guest.folder import FOLDER_BYTES, wipe
 from evalkit.sandbox.guest.server import LIBRARIES
 from evalkit.sandbox.guest.watch import BUSY_FACTOR, BUSY_SECONDS, HUNG_UP
-from evalkit.sandbox.records import Outcome, Program, failure_of
+from evalkit.sandbox.records import ProgramOutcome, Program, failure_of
 
 START_SECONDS = 60.0
 END_SECONDS = 5.0
@@ -29,7 +29,7 @@ TESTS_ENDED = "not judged: the tests' process ended"
 SEQUENCED = getattr(socket, "SOCK_SEQPACKET", socket.SOCK_STREAM) if sys.platform == "linux" else socket.SOCK_STREAM
 
 
-class WorkerLost(Exception):
+class ServerLost(Exception):
     """A server ended, or does not answer; what it worked on was not judged."""
 
 
@@ -44,7 +44,7 @@ def scratch_errors() -> Iterator[None]:
         raise SandboxError(message, "free some space there, or set TMPDIR to another folder") from error
 
 
-class Worker:
+class SandboxServer:
     """A server at work; to be closed."""
 
     def __init__(self, backend: Backend) -> None:
@@ -61,7 +61,7 @@ class Worker:
             raise
         try:
             self.receive(START_SECONDS)
-        except WorkerLost:
+        except ServerLost:
             problem = self._complaint()
             self.close()
             raise SandboxError(f"{backend.name} does not start: {problem}", "run.py doctor") from None
@@ -77,11 +77,11 @@ class Worker:
         return bool(select.select([self.control], [], [], 0)[0])
 
     def order(self, header: Mapping[str, Any], descriptors: Sequence[int]) -> None:
-        """Send an order with its files; WorkerLost when nobody is there."""
+        """Send an order with its files; ServerLost when nobody is there."""
         try:
             socket.send_fds(self.control, [json.dumps(header).encode()], list(descriptors))
         except OSError as error:
-            raise WorkerLost("gone") from error
+            raise ServerLost("gone") from error
 
     def receive(self, seconds: float) -> dict[str, Any]:
         """The server's next message."""
@@ -89,14 +89,14 @@ class Worker:
         try:
             message = self.control.recv(REPORT_BYTES)
         except OSError as error:
-            raise WorkerLost("gone or silent") from error
+            raise ServerLost("gone or silent") from error
         if not message:
-            raise WorkerLost("gone")
+            raise ServerLost("gone")
         found: dict[str, Any] = json.loads(message)
         return found
 
-    def run(self, program: Program) -> Outcome:
-        """The outcome of a program; WorkerLost when this server can give none."""
+    def run(self, program: Program) -> ProgramOutcome:
+        """The outcome of a program; ServerLost when this server can give none."""
         started = time.monotonic()
         order = {"given": program.given, "tests": program.tests, "entry_point": program.entry_point}
         header = {
@@ -151,27 +151,29 @@ def libraries_of(program: Program) -> list[str]:
     return [name for name in LIBRARIES if name in program.source or name in program.tests]
 
 
-def judged(program: Program, report: Mapping[str, Any], verdict: bytes, seconds: float) -> Outcome:
+def judged(program: Program, report: Mapping[str, Any], verdict: bytes, seconds: float) -> ProgramOutcome:
     """The outcome behind a server's report and the verdict of the tests' process."""
     stopped, cpu = report["stopped"], report["cpu"]
     if stopped == "timeout" or cpu >= program.timeout:
-        return Outcome("timed out", seconds=seconds)
+        return ProgramOutcome("timed out", seconds=seconds)
     if stopped == "files":
-        return Outcome("failed", f"more than {FOLDER_BYTES >> 20} MiB or too many files", seconds, failure="killed")
+        return ProgramOutcome(
+            "failed", f"more than {FOLDER_BYTES >> 20} MiB or too many files", seconds, failure_override="killed"
+        )
     if stopped or not verdict:
         busy = "the machine was too busy to run it" if stopped == "busy" else ""
         message = report["message"] or busy
         said = f"not judged: {message}" if message else TESTS_ENDED
-        return Outcome("failed", said, seconds, failure="harness_error")
+        return ProgramOutcome("failed", said, seconds, failure_override="harness_error")
     found = json.loads(verdict)
     if found["status"] == "passed":
-        return Outcome("passed", seconds=seconds)
+        return ProgramOutcome("passed", seconds=seconds)
     if found["status"] == "lost":
-        return Outcome("failed", f"no verdict ({ending(report['status'])})", seconds, failure="killed")
+        return ProgramOutcome("failed", f"no verdict ({ending(report['status'])})", seconds, failure_override="killed")
     if found["status"] == "unjudged":
-        return Outcome("failed", f"not judged: {found['message']}", seconds, failure="harness_error")
+        return ProgramOutcome("failed", f"not judged: {found['message']}", seconds, failure_override="harness_error")
     kind = "syntax_error" if found["compiling"] else failure_of(found["error"])
-    return Outcome("failed", found["message"], seconds, found["error"], kind)
+    return ProgramOutcome("failed", found["message"], seconds, found["error"], kind)
 
 
 def ending(status: int) -> str:

@@ -259,7 +259,7 @@ def drop_capabilities() -> None:
 
 
 def limit(memory: int, cpu_seconds: int | None) -> None:
-    """Limits of the kernel: address space and file sizes in bytes, CPU seconds, open files, no core files."""
+    """ProgramLimits of the kernel: address space and file sizes in bytes, CPU seconds, open files, no core files."""
     wanted = {
         resource.RLIMIT_AS: memory,
         **({} if cpu_seconds is None else {resource.RLIMIT_CPU: cpu_seconds}),

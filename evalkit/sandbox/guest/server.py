@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from . import candidate, confine, session, tester
 from .codec import Wire
 from .orders import received, text_of
-from .watch import Child, Judge, Limits, Report, watch
+from .watch import Child, Judge, ProgramLimits, Report, watch
 
 WARM = (
     "bisect", "cmath", "collections", "copy", "dataclasses", "datetime", "decimal", "enum", "fractions", "functools",
@@ -97,13 +97,13 @@ class Server:
         for name in order["libraries"]:
             with suppress(Exception):
                 importlib.import_module(LIBRARIES[name])
-        limits = Limits(order["timeout"], order["memory"], order["session"])
+        limits = ProgramLimits(order["timeout"], order["memory"], order["session"])
         report = (self._session if order["session"] else self._judged)(limits, descriptors)
         with suppress(OSError):
             self.control.send(json.dumps(report.__dict__).encode())
         return report.stopped != "hung up"
 
-    def _judged(self, limits: Limits, descriptors: list[int]) -> Report:
+    def _judged(self, limits: ProgramLimits, descriptors: list[int]) -> Report:
         """A program in a child of its own, its tests in the judge."""
         source, tests, verdict = descriptors
         ours, theirs = socket.socketpair()
@@ -138,7 +138,7 @@ class Server:
             self.judge.hear()
         return self.judge
 
-    def _session(self, limits: Limits, descriptors: list[int]) -> Report:
+    def _session(self, limits: ProgramLimits, descriptors: list[int]) -> Report:
         """An interpreter that its owner talks to."""
         talk, output = descriptors
 

@@ -32,10 +32,10 @@ SILENT = {"StopIteration", "StopAsyncIteration", "GeneratorExit"}
 class Remote:
     """A value that stays in the program's process. It is equal to itself only."""
 
-    __slots__ = ("_client", "_number")
+    __slots__ = ("_program", "_number")
 
-    def __init__(self, client: Client, number: int) -> None:
-        self._client, self._number = client, number
+    def __init__(self, program: RemoteProgram, number: int) -> None:
+        self._program, self._number = program, number
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Remote) and other._number == self._number
@@ -46,16 +46,16 @@ class Remote:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        return self._client.ask("attr", self, name)
+        return self._program.ask("attr", self, name)
 
     def __getitem__(self, key: Any) -> Any:
-        return self._client.ask("item", self, key)
+        return self._program.ask("item", self, key)
 
     def __iter__(self) -> Iterator[Any]:
-        return self._client.ask("iter", self)  # type: ignore[no-any-return]
+        return self._program.ask("iter", self)  # type: ignore[no-any-return]
 
     def __next__(self) -> Any:
-        return self._client.ask("next", self)
+        return self._program.ask("next", self)
 
     def __contains__(self, value: Any) -> bool:
         return any(item == value for item in self)
@@ -79,7 +79,7 @@ class Remote:
         return self._plain("float", float)
 
     def _plain(self, operation: str, kind: type) -> Any:
-        found = self._client.ask(operation, self)
+        found = self._program.ask(operation, self)
         if type(found) is not kind:
             raise TypeError(f"{operation}() gave no {kind.__name__}")
         return found
@@ -91,10 +91,10 @@ class RemoteFunction(Remote):
     __slots__ = ()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._client.ask("call", self, args, kwargs)
+        return self._program.ask("call", self, args, kwargs)
 
 
-class Client:
+class RemoteProgram:
     """Asks the program's process."""
 
     def __init__(self, wire: Wire) -> None:
@@ -251,36 +251,36 @@ def run_tests(wire: Wire, given: str, tests: str, entry_point: str) -> dict[str,
 
     With an entry point, that name alone is the program's and `given` defines what else the tests need.
     """
-    client = Client(wire)
+    program = RemoteProgram(wire)
     try:
-        failure = client.loaded()
+        failure = program.loaded()
         if failure is not None:
             return _failed(failure[0], failure[1], compiling=failure[2])
-        _execute(client, given, tests, entry_point)
+        _execute(program, given, tests, entry_point)
         verdict: dict[str, Any] = {"status": "passed"}
     except Closed:
-        client.lost, verdict = True, {}
+        program.lost, verdict = True, {}
     except BaseException as error:
         verdict = _failed(*described(error)[1:])
-    if client.unplain:
-        return {"status": "unjudged", "message": f"the tests pass a {client.unplain}, which has no plain form"}
-    return {"status": "lost"} if client.lost else verdict
+    if program.unplain:
+        return {"status": "unjudged", "message": f"the tests pass a {program.unplain}, which has no plain form"}
+    return {"status": "lost"} if program.lost else verdict
 
 
 def _failed(error: str, message: str, compiling: bool = False) -> dict[str, Any]:
     return {"status": "failed", "error": error, "message": message, "compiling": compiling}
 
 
-def _execute(client: Client, given: str, tests: str, entry_point: str) -> None:
+def _execute(program: RemoteProgram, given: str, tests: str, entry_point: str) -> None:
     tree = ast.parse(tests)
     scope: dict[str, Any] = {}
     if given:
         exec(compile(given, "<given>", "exec"), scope)
     imports = imports_of(tree)
     if imports:
-        client.ask("import", imports)
+        program.ask("import", imports)
     wanted = [entry_point] if entry_point else names_asked_for(tree)
-    found = client.ask("names", wanted)
+    found = program.ask("names", wanted)
     if not isinstance(found, dict):
         raise Closed("not names")
     for name in wanted:

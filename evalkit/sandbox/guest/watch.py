@@ -32,7 +32,7 @@ READY = struct.calcsize("dd")
 
 
 @dataclass(frozen=True)
-class Limits:
+class ProgramLimits:
     """What a program may use."""
 
     timeout: float
@@ -175,7 +175,7 @@ class _Watch:
     """The state of one order."""
 
     def __init__(
-        self, control: socket.socket, program: Child, judge: Judge | None, limits: Limits, folder: str
+        self, control: socket.socket, program: Child, judge: Judge | None, limits: ProgramLimits, folder: str
     ) -> None:
         self.control, self.program, self.judge, self.folder = control, program, judge, folder
         self.stopped = ""
@@ -249,7 +249,7 @@ class _Watch:
         return "timeout" if time.monotonic() - self.interrupted > IDLE_GRACE else ""
 
 
-def watch(control: socket.socket, program: Child, judge: Judge | None, limits: Limits, folder: str) -> Report:
+def watch(control: socket.socket, program: Child, judge: Judge | None, limits: ProgramLimits, folder: str) -> Report:
     """Follow an order to its end and leave nothing of its program."""
     state = _Watch(control, program, judge, limits, folder)
     begun = time.monotonic()

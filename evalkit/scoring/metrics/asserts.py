@@ -9,7 +9,7 @@ from typing import Any
 from evalkit.core import stats
 from evalkit.core.errors import DataError
 from evalkit.core.registry import METRICS
-from evalkit.sandbox.records import FAILURE, Outcome, Program
+from evalkit.sandbox.records import FAILURE, ProgramOutcome, Program
 from evalkit.scoring.metrics.base import VALUE, Case, Judged, Metric, Tools, Values, right
 from evalkit.scoring.metrics.code import executed
 
@@ -42,7 +42,7 @@ def passes_asserts(name: str = "score", timeout: float = 9.0, tests: str = "", p
     return Metric(name, judge, combine, runs_code=True)
 
 
-def verdict_of(outcome: Outcome) -> str:
+def verdict_of(outcome: ProgramOutcome) -> str:
     """How a program ended, in the words of the published tables."""
     if outcome.status == "failed":
         return WRONG if outcome.error == AssertionError.__name__ else FAILED
@@ -58,7 +58,7 @@ def _part(case: Case, key: str) -> Any:
     return case.gold[key]
 
 
-def _values(case: Case, outcome: Outcome, problem: Any) -> Values:
+def _values(case: Case, outcome: ProgramOutcome, problem: Any) -> Values:
     values: dict[str, Any] = {
         **right(outcome.status == "passed"),
         "verdict": verdict_of(outcome),

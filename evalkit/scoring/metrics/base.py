@@ -9,7 +9,7 @@ from typing import Any
 from evalkit.core import stats
 from evalkit.core.calls import make_metric as construct_metric
 from evalkit.core.records import NamedCall, Row
-from evalkit.sandbox.records import Outcome, Program
+from evalkit.sandbox.records import ProgramOutcome, Program
 
 Values = Mapping[str, Any]
 VALUE = "value"
@@ -43,7 +43,7 @@ class Judged:
     """Results by name; the primary number under `value`."""
 
 
-Runner = Callable[[Sequence[Program]], list[Outcome]]
+Runner = Callable[[Sequence[Program]], list[ProgramOutcome]]
 
 
 @dataclass(frozen=True)

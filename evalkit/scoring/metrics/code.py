@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from evalkit.core.errors import ConfigError, DataError
 from evalkit.core.registry import METRICS
-from evalkit.sandbox.records import FAILURE, Outcome, Program
+from evalkit.sandbox.records import FAILURE, ProgramOutcome, Program
 from evalkit.scoring.metrics.base import Case, Judged, Metric, Tools, Values, right
 
 COLUMNS = ("prompt", "test", "entry_point")
@@ -34,7 +34,7 @@ def pass_at_k(prefix: str = "", k: int | Sequence[int] = (1, 10, 100), timeout: 
     return Metric(f"{prefix}pass@{ks[0]}", judge, combine, runs_code=True, needs_row=True, draws=needs)
 
 
-def executed(programs: Sequence[Program], tools: Tools) -> list[Outcome]:
+def executed(programs: Sequence[Program], tools: Tools) -> list[ProgramOutcome]:
     """The outcomes of programs; ConfigError when none may be executed."""
     if tools.run_programs is None:
         raise ConfigError("this metric executes generated programs, which was not allowed", "--allow-code")

@@ -8,7 +8,7 @@ import pytest
 
 from evalkit.core.errors import ConfigError, DataError
 from evalkit.core.records import NamedCall
-from evalkit.sandbox.records import FAILURES, Outcome, Program
+from evalkit.sandbox.records import FAILURES, ProgramOutcome, Program
 from evalkit.scoring.metrics import Tools, make_metric
 from tests.scoring.metrics.cases import case, results
 
@@ -16,17 +16,17 @@ ROW = {"prompt": "def f(x):\n", "test": "def check(g):\n    assert g(1) == 2", "
 METRIC = make_metric(NamedCall("pass_at_k", {"prefix": "humaneval_", "k": [1, 10, 100]}))
 
 
-def outcomes(programs: Sequence[Program]) -> list[Outcome]:
+def outcomes(programs: Sequence[Program]) -> list[ProgramOutcome]:
     """Passes what returns x + 1, by the text alone."""
-    return [Outcome("passed") if "x + 1" in p.source else Outcome("failed", "why") for p in programs]
+    return [ProgramOutcome("passed") if "x + 1" in p.source else ProgramOutcome("failed", "why") for p in programs]
 
 
 def test_program_and_values() -> None:
     seen: list[Program] = []
 
-    def run(programs: Sequence[Program]) -> list[Outcome]:
+    def run(programs: Sequence[Program]) -> list[ProgramOutcome]:
         seen.extend(programs)
-        return [Outcome("failed", "name 'y' is not defined", 0.5)]
+        return [ProgramOutcome("failed", "name 'y' is not defined", 0.5)]
 
     values = METRIC.judge([case("    return y", "f", row=ROW)], Tools(run))
     tests = "def check(g):\n    assert g(1) == 2\ncheck(f)"
@@ -39,7 +39,15 @@ def test_program_and_values() -> None:
 
 
 def test_result_words() -> None:
-    words = [o.result for o in (Outcome("passed"), Outcome("timed out"), Outcome("failed"), Outcome("failed", "x"))]
+    words = [
+        o.result
+        for o in (
+            ProgramOutcome("passed"),
+            ProgramOutcome("timed out"),
+            ProgramOutcome("failed"),
+            ProgramOutcome("failed", "x"),
+        )
+    ]
     assert words == ["passed", "timed out", "failed: ", "failed: x"]
 
 
@@ -68,15 +76,15 @@ def test_must_be_allowed_and_needs_its_columns() -> None:
 
 def test_failure_classes_follow_from_status_and_error() -> None:
     classes = {
-        Outcome("passed"): "passed",
-        Outcome("timed out"): "timeout",
-        Outcome("failed", error="AssertionError"): "wrong_answer",
-        Outcome("failed", error="TabError"): "syntax_error",
-        Outcome("failed", error="ModuleNotFoundError"): "import_missing",
-        Outcome("failed", error="MemoryError"): "memory",
-        Outcome("failed", error="ZeroDivisionError"): "runtime_error",
-        Outcome("failed", "no verdict"): "killed",
-        Outcome("failed", failure="harness_error"): "harness_error",
+        ProgramOutcome("passed"): "passed",
+        ProgramOutcome("timed out"): "timeout",
+        ProgramOutcome("failed", error="AssertionError"): "wrong_answer",
+        ProgramOutcome("failed", error="TabError"): "syntax_error",
+        ProgramOutcome("failed", error="ModuleNotFoundError"): "import_missing",
+        ProgramOutcome("failed", error="MemoryError"): "memory",
+        ProgramOutcome("failed", error="ZeroDivisionError"): "runtime_error",
+        ProgramOutcome("failed", "no verdict"): "killed",
+        ProgramOutcome("failed", failure_override="harness_error"): "harness_error",
     }
     assert {o: o.failure for o in classes} == classes
     assert set(classes.values()) == set(FAILURES)

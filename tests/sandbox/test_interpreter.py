@@ -8,20 +8,20 @@ from pathlib import Path
 
 import pytest
 
-from evalkit.sandbox import Session
+from evalkit.sandbox import Interpreter
 from evalkit.sandbox.interpreter import OUTPUT_BYTES
 from tests.sandbox.hostile import below
 
 
 @pytest.fixture
-def session() -> Iterator[Session]:
+def session() -> Iterator[Interpreter]:
     before = set(below(os.getpid()))
-    with Session() as made:
+    with Interpreter() as made:
         yield made
     assert set(below(os.getpid())) <= before
 
 
-def test_variables_files_and_values_last(session: Session) -> None:
+def test_variables_files_and_values_last(session: Interpreter) -> None:
     assert session.run("x = 20\nopen('f', 'w').write('kept')").output == "4\n"
     assert session.run("def f(y): return x + y").output == ""
     found = session.run("print('seen'); f(1)")
@@ -29,7 +29,7 @@ def test_variables_files_and_values_last(session: Session) -> None:
     assert session.run("open('f').read()").output == "'kept'\n"
 
 
-def test_a_failing_cell_leaves_the_rest(session: Session) -> None:
+def test_a_failing_cell_leaves_the_rest(session: Interpreter) -> None:
     session.run("x = 1")
     broken = session.run("print('before')\nx / 0")
     assert (broken.failure, broken.output, broken.alive) == ("runtime_error", "before\n", True)
@@ -40,7 +40,7 @@ def test_a_failing_cell_leaves_the_rest(session: Session) -> None:
     ]  # fmt: skip
 
 
-def test_a_cell_out_of_time_is_interrupted(session: Session) -> None:
+def test_a_cell_out_of_time_is_interrupted(session: Interpreter) -> None:
     session.run("x = 1")
     late = session.run("while True: x += 1", timeout=0.3)
     assert (late.failure, late.alive) == ("timeout", True)
@@ -50,19 +50,19 @@ def test_a_cell_out_of_time_is_interrupted(session: Session) -> None:
     assert session.run("1").failure == "killed"
 
 
-def test_a_crash_ends_it_and_says_so(session: Session) -> None:
+def test_a_crash_ends_it_and_says_so(session: Interpreter) -> None:
     crashed = session.run("print('last words', flush=True)\nimport os\nos._exit(3)")
     assert (crashed.failure, crashed.output, crashed.alive) == ("killed", "last words\n", False)
     assert crashed.error == "the interpreter ended (exit status 3)"
 
 
-def test_a_flood_of_output_is_cut(session: Session) -> None:
+def test_a_flood_of_output_is_cut(session: Interpreter) -> None:
     flood = session.run(f"print('x' * {3 * OUTPUT_BYTES})\n1")
     assert flood.truncated and len(flood.output) == OUTPUT_BYTES
     assert not session.run("1").truncated
 
 
-def test_it_is_confined(session: Session) -> None:
+def test_it_is_confined(session: Interpreter) -> None:
     acts = (
         "open('/etc/passwd')",
         f"open({str(Path(__file__))!r})",
