@@ -159,6 +159,11 @@ class _Maker:
         notes = [problem] if problem else []
         notes += [f"{len(subsets)} of {full} subsets"] if len(subsets) < full else []
         notes += [f"{truncated} prompts cut on the left"] if truncated else []
+        found = [self.results[s] for s in subsets if s in self.results]
+        faults = [r.first_fault for r in found if r.faults]
+        notes += [f"{sum(r.faults for r in found)} answers cannot be judged, the first {faults[0]}"] if faults else []
+        without = sum(r.without_gold for r in found)
+        notes += [f"{without} rows have no gold and are left out"] if without else []
         unfinished = sum(self.results[s].unfinished for s in subsets if s in self.results)
         notes += [f"{unfinished} replies end inside their thinking"] if unfinished else []
         return "; ".join(notes)
