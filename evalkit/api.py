@@ -20,9 +20,10 @@ from evalkit.plan.options import RunOptions, default_data_root
 from evalkit.plan.plan import Planned
 from evalkit.plan.task import Cut, Task
 from evalkit.prompts.builders import TextTokenizer
+from evalkit.scoring.context import fill_calls
 from evalkit.scoring.extract import extract
 from evalkit.scoring.metrics import Case, make_metric
-from evalkit.scoring.score import NEEDS_CODE, UNSAFE, Options, fill_calls, judge
+from evalkit.scoring.score import NEEDS_CODE, UNSAFE, Options, judge
 
 if TYPE_CHECKING:
     import pandas

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.core import template
+from evalkit.core.calls import make_metric
 from evalkit.core.digest import digest, file_sha256
 from evalkit.core.errors import AbsentData, ConfigError, DataError
 from evalkit.core.records import (
@@ -211,7 +212,35 @@ class Task:
                 part = self.part(subset)
                 check_templates(part, tuple(first[0].row)) if not part.fields else None
                 self.render(first[0], "base")
+        self._check_golds()
         self._check_exemplar_files()
+
+    def without_gold(self) -> int:
+        """How many of the run's rows have no gold, in subsets that have some."""
+        metric = make_metric(self.benchmark.metric)
+        return sum(int(metric.without_gold(self.samples(subset))) for subset in self.scored)
+
+    def _check_golds(self) -> None:
+        """DataError when the metric cannot use the gold of a row, or no row has a gold."""
+        for subset in self.scored:
+            samples, part = self.samples(subset), self.part(subset)
+            metric = make_metric(part.metric)
+            place = f"{self.benchmark.name} [{subset}], {self._place_of(subset)}"
+            if samples and metric.without_gold(samples) == len(samples):
+                key = f"`gold: {part.gold}`" if part.gold else "the config has no `gold`"
+                raise DataError(f"{place}: no row has a gold answer", f"columns: {', '.join(samples[0].row)}; {key}")
+            faults = metric.gold_faults(part, samples)
+            if faults:
+                sample, reason = faults[0]
+                more = f" ({len(faults)} such rows)" if len(faults) > 1 else ""
+                raise DataError(
+                    f"{place}, row {sample.index}: the metric {part.metric.name} cannot use the gold: {reason}{more}",
+                    "change `gold` in the config, leave the row out with `where`, or take another metric",
+                )
+
+    def _place_of(self, subset: str) -> str:
+        member, _, split = _find(self.benchmark, subset)
+        return self._place(member, split)
 
     def _check_exemplar_files(self) -> None:
         if self.root.is_sample:

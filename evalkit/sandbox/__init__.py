@@ -5,5 +5,12 @@ from evalkit.sandbox.interpreter import CellResult, Interpreter
 from evalkit.sandbox.pool import choose, run_program, run_programs, survey
 
 __all__ = [
-    "Backend", "CellResult", "SandboxError", "Interpreter", "choose", "run_program", "run_programs", "survey",
+    "Backend",
+    "CellResult",
+    "Interpreter",
+    "SandboxError",
+    "choose",
+    "run_program",
+    "run_programs",
+    "survey",
 ]  # fmt: skip

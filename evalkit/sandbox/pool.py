@@ -9,7 +9,7 @@ from contextlib import suppress
 from functools import lru_cache
 
 from evalkit.sandbox.backend import Backend, SandboxError, candidates
-from evalkit.sandbox.records import ProgramOutcome, Program
+from evalkit.sandbox.records import Program, ProgramOutcome
 from evalkit.sandbox.worker import TESTS_ENDED, SandboxServer, ServerLost
 
 ATTEMPTS = 3

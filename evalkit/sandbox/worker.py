@@ -20,7 +20,7 @@ from evalkit.sandbox.backend import Backend, SandboxError, start
 from evalkit.sandbox.guest.folder import FOLDER_BYTES, wipe
 from evalkit.sandbox.guest.server import LIBRARIES
 from evalkit.sandbox.guest.watch import BUSY_FACTOR, BUSY_SECONDS, HUNG_UP
-from evalkit.sandbox.records import ProgramOutcome, Program, failure_of
+from evalkit.sandbox.records import Program, ProgramOutcome, failure_of
 
 START_SECONDS = 60.0
 END_SECONDS = 5.0

@@ -159,6 +159,11 @@ class _Rows:
             issues.append(Issue("subsets_left_out", f"{len(subsets)} of {full} subsets"))
         if truncated := sum(r.truncated for r in results):
             issues.append(Issue("left_truncated", f"{truncated} prompts left-truncated"))
+        if faulty := [r for r in results if r.faults]:
+            text = f"{sum(r.faults for r in faulty)} answers cannot be judged, the first {faulty[0].first_fault}"
+            issues.append(Issue("unjudged", text))
+        if without := sum(r.without_gold for r in results):
+            issues.append(Issue("no_gold", f"{without} rows have no gold and are left out"))
         if unfinished := sum(r.counts.unfinished for r in results):
             text = f"{unfinished} replies ended during reasoning (length limit)"
             issues.append(Issue("ended_in_reasoning", text))

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from evalkit.core import template
+from evalkit.core.errors import EvalkitError
 from evalkit.core.reasoning import NONE, UNFINISHED, Reasoning, split_thinking
-from evalkit.core.records import Benchmark, Counts, Issue, NamedCall, Reply, Sample, Verdict
+from evalkit.core.records import Benchmark, Counts, Issue, Reply, Sample, Verdict
 from evalkit.results.index import IndexedSample
 from evalkit.sandbox import SandboxError, choose, run_programs
 from evalkit.sandbox.records import FAILURE, FAILURES
 from evalkit.scoring import contrasts as _contrasts
+from evalkit.scoring.context import context_of, filled_steps
 from evalkit.scoring.errors import standard_errors
 from evalkit.scoring.extract import extract
-from evalkit.scoring.metrics import Case, Judged, Metric, Tools, make_metric
+from evalkit.scoring.metrics import Case, Judged, Metric, Tools, Values, make_metric
+from evalkit.scoring.metrics.base import gold_fault
+from evalkit.scoring.metrics.golds import has_gold
 
 __all__ = ["_contrasts"]  # imported so that contrasts are registered wherever metrics are
 
@@ -25,6 +28,8 @@ MIN_SAMPLES_FOR_CONSTANT_CHECK = 8
 """From this many samples on, equal scores for all labels of all of them are taken for a broken engine."""
 THINKING = "thinking"
 """Detail of a reasoning model's verdict: whether the reply has thinking in it."""
+FAULT = "fault"
+"""Detail of a verdict: why an answer cannot be judged."""
 NEEDS_CODE = "not run: scoring executes generated programs, give --allow-code"
 
 UNSAFE = (
@@ -87,6 +92,12 @@ class SubsetResult:
     """Samples with an answered draw."""
     parts: Mapping[str, int] = field(default_factory=dict)
     """Results that are over a part of the samples -> how many."""
+    faults: int = 0
+    """Answers that cannot be judged, because of the row or of the metric; they count as missing."""
+    first_fault: str = ""
+    """Which sample cannot be judged, and why."""
+    without_gold: int = 0
+    """Samples that have no gold: they are left out, of the expected ones too."""
 
 
 def score_subset(
@@ -105,22 +116,30 @@ def score_subset(
     one (half precision): verdicts then keep their margins, and those below it are counted.
     """
     metric = make_metric(benchmark.metric)
+    scored = [s for s in samples if has_gold(s.sample.gold)] if metric.uses_gold else samples
     cases, verdicts = [], []
-    for indexed in samples:
+    for indexed in scored:
+        fault = gold_fault(metric, benchmark, indexed.sample)
         for draw in _draws(indexed, benchmark):
-            verdict, case = _read(benchmark, indexed.sample, draw, replies, reasoning)
+            verdict, case = _read(benchmark, indexed.sample, draw, replies, reasoning, fault)
             verdicts.append(verdict)
             cases += [case] if case else []
     broken = _constant(verdicts) if benchmark.mode != "gen" else None
     problem = broken or (options.obstacle() if metric.runs_code else None)
-    judged, results = ([], {}) if problem or not cases else judge(metric, cases, options)
+    judged: list[Judged] = []
+    results: dict[str, float] = {}
+    outcomes: list[Values | str] = []
+    if cases and not problem:
+        outcomes = _judged_apart(metric, cases, options)
+        judged = [Judged(c.sample_id, v) for c, v in zip(cases, outcomes, strict=True) if not isinstance(v, str)]
+        results, trouble = _combined(metric, judged)
+        problem = Issue("unjudged", trouble) if trouble else None
     errors = standard_errors(metric, judged, results)
-    values = iter(judged)
+    marked = iter(outcomes)
+    verdicts = [v if v.missing or not outcomes else _with_outcome(v, next(marked)) for v in verdicts]
+    faults = [v.detail[FAULT] for v in verdicts if FAULT in v.detail]
     margins = [_margin(v) for v in verdicts if noise is not None and len(v.detail.get("nll", ())) > 1]
-    final = tuple(
-        _ranked(v if v.missing or not judged else replace(v, values=next(values).values), noise is not None)
-        for v in verdicts
-    )
+    final = tuple(_ranked(v, noise is not None) for v in verdicts)
     return SubsetResult(
         subset,
         final,
@@ -137,9 +156,12 @@ def score_subset(
         ),
         problem=problem,
         parts=metric.counts(judged),
-        lacking=_lacking(metric, benchmark.gen.num_samples, results) if judged else (),
+        lacking=_lacking(metric, benchmark.gen.num_samples, results) if judged and not problem else (),
         stderrs=errors,
         n_samples=len({v.sample_id for v in verdicts if not v.missing}),
+        faults=len(faults),
+        first_fault=faults[0] if faults else "",
+        without_gold=len(samples) - len(scored),
     )
 
 
@@ -175,6 +197,46 @@ def judge(metric: Metric, cases: Sequence[Case], options: Options) -> tuple[list
     return judged, metric.combine(judged)
 
 
+def _judged_apart(metric: Metric, cases: Sequence[Case], options: Options) -> list[Values | str]:
+    """The values of each case, or why it cannot be judged; one that fails leaves the others as they are."""
+    try:
+        return list(metric.judge(cases, options.tools()))
+    except Exception:  # which case was it? Programs were run in vain; faults of their rows are seen before
+        values: list[Values | str] = []
+        for case in cases:
+            try:
+                values += metric.judge([case], options.tools())
+            except Exception as error:
+                values.append(reason_of(error))
+        return values
+
+
+def _combined(metric: Metric, judged: Sequence[Judged]) -> tuple[dict[str, float], str]:
+    """(the results, why there are none)."""
+    try:
+        return metric.combine(judged) if judged else {}, ""
+    except Exception as error:  # a metric of a library may raise anything; the other benchmarks are scored
+        return {}, reason_of(error)
+
+
+def _with_outcome(verdict: Verdict, outcome: Values | str) -> Verdict:
+    if isinstance(outcome, str):
+        return _faulty(verdict, outcome)
+    return replace(verdict, values=outcome)
+
+
+def _faulty(verdict: Verdict, reason: str) -> Verdict:
+    """The verdict on an answer that cannot be judged."""
+    return replace(verdict, values={}, missing=True, detail={**verdict.detail, FAULT: f"{verdict.sample_id}: {reason}"})
+
+
+def reason_of(error: Exception) -> str:
+    """A failure as one clause."""
+    if isinstance(error, EvalkitError):
+        return f"{error.message} ({error.hint})" if error.hint else error.message
+    return f"{type(error).__name__}: {error}"
+
+
 @dataclass(frozen=True)
 class _Draw:
     """The requests whose replies give one answer: all labels of a sample, or one generation."""
@@ -198,6 +260,7 @@ def _read(
     draw: _Draw,
     replies: Mapping[str, Reply],
     reasoning: Reasoning | None,
+    fault: str = "",
 ) -> tuple[Verdict, Case | None]:
     found = {name: replies[key] for name, key in draw.keys.items() if key in replies}
     errors = sorted({_error_of(reply, benchmark) for reply in found.values()} - {""})
@@ -210,7 +273,11 @@ def _read(
         (reply,) = answered.values()
         text = reply.text or ""
         parts = split_thinking(text, reasoning, benchmark.gen.stop) if reasoning else None
-        answer: Any = extract(parts.answer if parts else text, filled_steps(benchmark, sample), context)
+        answer: Any = None
+        try:
+            answer = extract(parts.answer if parts else text, filled_steps(benchmark, sample), context)
+        except Exception as error:  # a step may fail on one reply, or on what it needs of one row
+            fault = fault or f"no answer can be extracted: {reason_of(error)}"
         detail = {"text": text, "finish": reply.finish, **({THINKING: parts.thinking} if parts else {})}
     else:
         scores = {label: reply.nll or 0.0 for label, reply in answered.items()}
@@ -222,6 +289,8 @@ def _read(
         }
     truncated = any(reply.truncated for reply in answered.values())
     verdict = Verdict(sample.id, sample.subset, answer, sample.gold, {}, truncated=truncated, detail=detail)
+    if fault:
+        return _faulty(verdict, fault), None
     scores = {} if benchmark.mode == "gen" else detail["nll"]
     return verdict, Case(sample.id, draw.repeat, answer, sample.gold, sample.row, context, scores)
 
@@ -231,32 +300,6 @@ def _error_of(reply: Reply, benchmark: Benchmark) -> str:
     if not reply.error and benchmark.mode != "gen" and reply.nll is None:
         return "the engine returned no log-probability"
     return reply.error
-
-
-def context_of(benchmark: Benchmark, sample: Sample) -> dict[str, Any]:
-    """What extraction and metrics may know of a sample besides the text."""
-    return {
-        **sample.variables,
-        "subset": sample.variables.get("subset", sample.subset),
-        "options": benchmark.labels,
-        "gold": sample.gold,
-        "row": sample.row,
-    }
-
-
-def filled_steps(benchmark: Benchmark, sample: Sample) -> tuple[NamedCall, ...]:
-    """The extraction steps with their arguments' templates filled from the subset's variables."""
-    return fill_calls(benchmark.extract, sample.variables)
-
-
-def fill_calls(calls: Iterable[NamedCall], variables: Mapping[str, Any]) -> tuple[NamedCall, ...]:
-    """Calls whose text arguments are rendered where they hold a template."""
-
-    def filled(value: Any) -> Any:
-        is_template = isinstance(value, str) and "{{" in value
-        return template.render(value, variables, "argument") if is_template else value
-
-    return tuple(NamedCall(c.name, {k: filled(v) for k, v in c.args.items()}) for c in calls)
 
 
 def _constant(verdicts: Sequence[Verdict]) -> Issue | None:

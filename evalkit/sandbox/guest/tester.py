@@ -32,7 +32,7 @@ SILENT = {"StopIteration", "StopAsyncIteration", "GeneratorExit"}
 class Remote:
     """A value that stays in the program's process. It is equal to itself only."""
 
-    __slots__ = ("_program", "_number")
+    __slots__ = ("_number", "_program")
 
     def __init__(self, program: RemoteProgram, number: int) -> None:
         self._program, self._number = program, number

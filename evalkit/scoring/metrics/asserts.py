@@ -9,9 +9,9 @@ from typing import Any
 from evalkit.core import stats
 from evalkit.core.errors import DataError
 from evalkit.core.registry import METRICS
-from evalkit.sandbox.records import FAILURE, ProgramOutcome, Program
+from evalkit.sandbox.records import FAILURE, Program, ProgramOutcome
 from evalkit.scoring.metrics.base import VALUE, Case, Judged, Metric, Tools, Values, right
-from evalkit.scoring.metrics.code import executed
+from evalkit.scoring.metrics.code import executed, tests_fault
 
 PASS, TIMEOUT, WRONG, FAILED = "pass", "timeout", "wrong_answer", "failed"
 VERDICTS = (PASS, TIMEOUT, FAILED, WRONG)
@@ -21,14 +21,14 @@ VERDICTS = (PASS, TIMEOUT, FAILED, WRONG)
 def passes_asserts(name: str = "score", timeout: float = 9.0, tests: str = "", problem: str = "") -> Metric:
     """Percent of programs that pass their assertions, and how many ended in which way.
 
-    The gold is the assertions' text, or a mapping that holds it under `tests`. A program may run
-    `timeout` seconds. Besides `name` the results are the numbers of programs, not percent, that
+    The gold is the assertions' text, or a list of such texts, or a mapping that holds it under `tests`. A program
+    may run `timeout` seconds. Besides `name` the results are the numbers of programs, not percent, that
     `pass`, `timeout`, gave a `wrong_answer` (an AssertionError, wherever raised) or `failed` (any
     other exception). With `problem`, a key of the gold, programs of one problem are averaged first.
     """
 
     def judge(cases: Sequence[Case], tools: Tools) -> list[Values]:
-        programs = [Program(f"{case.answer}\n", timeout, tests=str(_part(case, tests))) for case in cases]
+        programs = [Program(f"{case.answer}\n", timeout, tests=str(_tests(case, tests))) for case in cases]
         outcomes = executed(programs, tools)
         return [_values(c, o, _part(c, problem) if problem else None) for c, o in zip(cases, outcomes, strict=True)]
 
@@ -39,7 +39,12 @@ def passes_asserts(name: str = "score", timeout: float = 9.0, tests: str = "", p
         score = 100.0 * stats.mean(_by_problem(judged) if problem else [item.values[VALUE] for item in judged])
         return {name: score, **{verdict: float(counts[verdict]) for verdict in VERDICTS}}
 
-    return Metric(name, judge, combine, runs_code=True)
+    def check(case: Case) -> str:
+        if problem:
+            _part(case, problem)
+        return tests_fault(_tests(case, tests))
+
+    return Metric(name, judge, combine, runs_code=True, check_gold=check)
 
 
 def verdict_of(outcome: ProgramOutcome) -> str:
@@ -56,6 +61,14 @@ def _part(case: Case, key: str) -> Any:
     if not isinstance(case.gold, Mapping) or key not in case.gold:
         raise DataError(f"{case.sample_id}: the gold has no {key!r}", "`gold` must be a mapping with this key")
     return case.gold[key]
+
+
+def _tests(case: Case, key: str) -> Any:
+    """The assertions; those of a list one below the other."""
+    part = _part(case, key)
+    if isinstance(part, (list, tuple)) and part and all(isinstance(one, str) and one.strip() for one in part):
+        return "\n".join(part)
+    return part
 
 
 def _values(case: Case, outcome: ProgramOutcome, problem: Any) -> Values:

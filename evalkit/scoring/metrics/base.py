@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from evalkit.core import stats
 from evalkit.core.calls import make_metric as construct_metric
-from evalkit.core.records import NamedCall, Row
-from evalkit.sandbox.records import ProgramOutcome, Program
+from evalkit.core.errors import EvalkitError
+from evalkit.core.records import Benchmark, NamedCall, Row, Sample
+from evalkit.sandbox.records import Program, ProgramOutcome
+from evalkit.scoring.context import context_of, filled_steps
+from evalkit.scoring.extract.base import extract
+from evalkit.scoring.metrics.golds import has_gold, shown
 
 Values = Mapping[str, Any]
 VALUE = "value"
@@ -43,6 +47,11 @@ class Judged:
     """Results by name; the primary number under `value`."""
 
 
+GoldCheck = Callable[[Case], str]
+"""Why the gold of a case cannot be used, in a clause; empty when it can. May raise an EvalkitError instead.
+
+The case's `answer` is what an empty reply is read as, or the first label: its type is that of real answers.
+"""
 Runner = Callable[[Sequence[Program]], list[ProgramOutcome]]
 
 
@@ -79,6 +88,21 @@ class Metric:
     """Results over a part of the samples only -> how many; rows over several subsets weight them by it."""
     draws: Mapping[str, int] = field(default_factory=dict)
     """Results that need several draws of every sample -> how many."""
+    check_gold: GoldCheck = lambda case: ""
+    """Why a case's gold cannot be used; asked of every row before inference."""
+    uses_gold: bool = True
+    """Whether samples without a gold cannot be scored."""
+    blank_golds: bool = False
+    """Whether golds that any answer satisfies are part of a published rule."""
+
+    def gold_faults(self, benchmark: Benchmark, samples: Iterable[Sample]) -> list[tuple[Sample, str]]:
+        """The samples whose golds this metric cannot use, and why; those without a gold are left out."""
+        judged = [s for s in samples if has_gold(s.gold) or not self.uses_gold]
+        return [(sample, fault) for sample in judged if (fault := gold_fault(self, benchmark, sample))]
+
+    def without_gold(self, samples: Iterable[Sample]) -> int:
+        """How many samples have no gold and so cannot be scored."""
+        return sum(not has_gold(sample.gold) for sample in samples) if self.uses_gold else 0
 
 
 def make_metric(call: NamedCall) -> Metric:
@@ -105,3 +129,50 @@ def mean_percent(name: str) -> Callable[[Sequence[Judged]], dict[str, float]]:
         return {name: 100.0 * stats.mean(values)} if values else {}
 
     return combine
+
+
+def gold_fault(metric: Metric, benchmark: Benchmark, sample: Sample) -> str:
+    """Why `metric` cannot score this sample, whatever a model answers; empty when it can.
+
+    A gold cannot be used when it proves nothing (an empty reply would be right, or every label), when no label
+    matches it, or when it has a shape that the metric was not made for. Asked of every row before a model is, and
+    again before a row is scored.
+    A sample without any gold is no fault here: `has_gold` tells them apart.
+    """
+    try:
+        case = _case_of(benchmark, sample)
+        return metric.check_gold(case) or _probe(metric, benchmark, case)
+    except EvalkitError as error:
+        return f"{error.message} ({error.hint})" if error.hint else error.message
+    except Exception as error:  # a gold may have any shape, and a metric fail on it in any way
+        return f"{shown(sample.gold)} cannot be compared with an answer ({type(error).__name__}: {error})"
+
+
+def _case_of(benchmark: Benchmark, sample: Sample) -> Case:
+    """The sample with an empty reply, or with its first label for an answer."""
+    context = context_of(benchmark, sample)
+    if benchmark.mode == "gen":
+        answer = extract("", filled_steps(benchmark, sample), context)
+    else:
+        answer = next(iter(context["options"]), "")
+    return Case(sample.id, 0, answer, sample.gold, sample.row, context)
+
+
+def _probe(metric: Metric, benchmark: Benchmark, case: Case) -> str:
+    """What the metric itself says to an empty reply, or to each of the labels."""
+    if metric.runs_code:
+        return ""
+    if benchmark.mode == "gen":
+        proves_nothing = not metric.blank_golds and _are_right(metric, [case]) == [True]
+        return f"{shown(case.gold)} proves nothing: an empty reply would be right" if proves_nothing else ""
+    labels = list(case.context["options"])
+    verdicts = _are_right(metric, [replace(case, answer=label) for label in labels])
+    if verdicts and not any(verdicts):
+        return f"{shown(case.gold)} matches none of the labels {', '.join(labels)}"
+    return f"{shown(case.gold)} matches every label" if verdicts and all(verdicts) else ""
+
+
+def _are_right(metric: Metric, cases: Sequence[Case]) -> list[bool]:
+    """Whether each answer gets full marks; empty for a metric without values a sample."""
+    judged = metric.judge(cases, Tools())
+    return [j[VALUE] >= 1 for j in judged] if all(VALUE in j for j in judged) else []

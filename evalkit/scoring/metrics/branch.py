@@ -53,6 +53,9 @@ def by(key: str, metrics: Mapping[str, Any]) -> Metric:
             raise ConfigError(f"one subset has samples of several kinds: {', '.join(sorted(kinds))}", "part the subset")
         return made[kinds.pop()].combine(judged)
 
+    def check(case: Case) -> str:
+        return made[value_of(case)].check_gold(case)
+
     return Metric(
         names[0],
         judge,
@@ -60,4 +63,7 @@ def by(key: str, metrics: Mapping[str, Any]) -> Metric:
         runs_code=any(m.runs_code for m in made.values()),
         needs_row=any(m.needs_row for m in made.values()),
         draws={name: count for m in made.values() for name, count in m.draws.items()},
+        check_gold=check,
+        uses_gold=all(m.uses_gold for m in made.values()),
+        blank_golds=any(m.blank_golds for m in made.values()),
     )

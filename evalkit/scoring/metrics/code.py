@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import ast
+import builtins
+import warnings
 from collections.abc import Sequence
+from typing import Any
 
 from evalkit.core.errors import ConfigError, DataError
 from evalkit.core.registry import METRICS
-from evalkit.sandbox.records import FAILURE, ProgramOutcome, Program
+from evalkit.sandbox.records import FAILURE, Program, ProgramOutcome
 from evalkit.scoring.metrics.base import Case, Judged, Metric, Tools, Values, right
+from evalkit.scoring.metrics.golds import shown
 
 COLUMNS = ("prompt", "test", "entry_point")
 
@@ -31,7 +36,48 @@ def pass_at_k(prefix: str = "", k: int | Sequence[int] = (1, 10, 100), timeout: 
         return {f"{prefix}pass@{n}": 100.0 * value for n, value in estimates(judged, ks).items()}
 
     needs = {f"{prefix}pass@{n}": n for n in ks}
-    return Metric(f"{prefix}pass@{ks[0]}", judge, combine, runs_code=True, needs_row=True, draws=needs)
+    return Metric(
+        f"{prefix}pass@{ks[0]}", judge, combine, True, True, draws=needs, check_gold=_row_fault, uses_gold=False
+    )
+
+
+def _row_fault(case: Case) -> str:
+    """Why the tests of the row cannot tell right from wrong."""
+    _check_columns(case)
+    prompt, test, entry_point = (case.row[column] for column in COLUMNS)
+    if not isinstance(prompt, str):
+        return f"the prompt {shown(prompt)} is no text"
+    if not isinstance(entry_point, str) or not entry_point.isidentifier():
+        return f"the entry_point {shown(entry_point)} is no name of a function"
+    fault = tests_fault(test)
+    return fault or ("" if "check" in test else f"the test {shown(test)} defines no `check`")
+
+
+def tests_fault(tests: Any) -> str:
+    """Why tests prove nothing: no text, no Python, or neither an assertion nor a call that could fail."""
+    if not isinstance(tests, str) or not tests.strip():
+        return f"the tests {shown(tests)} are no program text"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tree = ast.parse(tests)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        return f"the tests {shown(tests)} are not Python ({error})"
+    if any(_can_fail(node) for node in ast.walk(tree)):
+        return ""
+    return f"the tests {shown(tests)} assert nothing"
+
+
+def _can_fail(node: ast.AST) -> bool:
+    """An assertion about something, a `raise`, or a call, other than of a built-in function, for its own sake."""
+    if isinstance(node, ast.Raise):
+        return True
+    if isinstance(node, ast.Assert):
+        return any(isinstance(part, (ast.Call, ast.Name)) for part in ast.walk(node.test))
+    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+        called = node.value.func
+        return not (isinstance(called, ast.Name) and hasattr(builtins, called.id))
+    return False
 
 
 def executed(programs: Sequence[Program], tools: Tools) -> list[ProgramOutcome]:
@@ -46,12 +92,16 @@ def program_of(case: Case, timeout: float) -> Program:
 
     The tests get the row's own definitions (`prompt`), not the model's, but for the function it wrote.
     """
-    missing = [column for column in COLUMNS if column not in case.row]
-    if missing:
-        raise DataError(f"{case.sample_id}: pass_at_k needs the column {missing[0]!r}", f"rows: {', '.join(COLUMNS)}")
+    _check_columns(case)
     prompt, test, entry_point = (str(case.row[column]) for column in COLUMNS)
     tests = f"{test}\ncheck({entry_point})"
     return Program(f"{prompt}{case.answer}\n", timeout, tests=tests, entry_point=entry_point, given=prompt)
+
+
+def _check_columns(case: Case) -> None:
+    missing = [column for column in COLUMNS if column not in case.row]
+    if missing:
+        raise DataError(f"{case.sample_id}: pass_at_k needs the column {missing[0]!r}", f"rows: {', '.join(COLUMNS)}")
 
 
 def estimates(judged: Sequence[Judged], ks: Sequence[int]) -> dict[int, float]:

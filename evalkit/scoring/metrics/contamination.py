@@ -40,7 +40,7 @@ def mean_loss(name: str = LOSS) -> Metric:
     def combine(judged: Sequence[Judged]) -> dict[str, float]:
         return {name: stats.mean([float(j.values[LOSS]) for j in judged])} if judged else {}
 
-    return Metric(name, each(judge), combine, uses_scores=True)
+    return Metric(name, each(judge), combine, uses_scores=True, uses_gold=False)
 
 
 @METRICS.register("accuracy_by_annotation")

@@ -14,7 +14,8 @@ from evalkit.core.calls import check_steps, parse_calls
 from evalkit.core.registry import METRICS
 from evalkit.scoring.extract import extract
 from evalkit.scoring.extract.boxed import normalised
-from evalkit.scoring.metrics.base import Case, Metric, each, mean_percent, right
+from evalkit.scoring.metrics.base import Case, Metric, Values, each, mean_percent, right
+from evalkit.scoring.metrics.golds import is_number, text_or_number
 
 LONGEST = 100_000
 """Characters. No output limit in use lets a model write so much; a pair so long takes some hundredths of a second."""
@@ -34,10 +35,22 @@ def math_equivalence(gold: Any = (), name: str = "accuracy") -> Metric:
     steps = parse_calls(gold)
     check_steps(steps)
 
-    def judge(case: Case) -> dict[str, Any]:
-        return dict(right(equivalent(case.answer, extract(case.gold, steps, case.context))))
+    def read(case: Case) -> Any:
+        return as_text(extract(as_text(case.gold), steps, case.context))
 
-    return Metric(name, each(judge), mean_percent(name))
+    def check(case: Case) -> str:
+        fault = text_or_number(case.gold) or text_or_number(read(case))
+        return f"{fault} ({', '.join(step.name for step in steps)} of the gold)" if fault and steps else fault
+
+    def judge(case: Case) -> Values:
+        return right(equivalent(case.answer, read(case)))
+
+    return Metric(name, each(judge), mean_percent(name), check_gold=check)
+
+
+def as_text(gold: Any) -> Any:
+    """A number as the text that would be written for it; anything else as it is."""
+    return str(gold) if is_number(gold) else gold
 
 
 def equivalent(answer: str | None, gold: str | None) -> bool:

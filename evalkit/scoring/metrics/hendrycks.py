@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 
 from evalkit.core.registry import METRICS
-from evalkit.scoring.metrics.base import Metric, each, mean_percent, right
-from evalkit.scoring.metrics.equivalence import LONGEST, braced_fractions, slash_fraction
+from evalkit.scoring.metrics.base import Case, Metric, Values, each, mean_percent, right
+from evalkit.scoring.metrics.equivalence import LONGEST, as_text, braced_fractions, slash_fraction
+from evalkit.scoring.metrics.golds import text_or_number
 
 REPLACED = (
     ("\n", ""), ("\\!", ""), ("\\\\", "\\"), ("tfrac", "frac"), ("dfrac", "frac"), ("\\left", ""), ("\\right", ""),
@@ -20,7 +21,11 @@ ROOT = re.compile(r"\\sqrt([^{])")
 @METRICS.register("hendrycks_equivalence")
 def hendrycks_equivalence(name: str = "accuracy") -> Metric:
     """Percent of answers that equal the gold after the clean-up of MATH's own evaluation; None equals None."""
-    return Metric(name, each(lambda case: right(equal(case.answer, case.gold))), mean_percent(name))
+
+    def judge(case: Case) -> Values:
+        return right(equal(case.answer, as_text(case.gold)))
+
+    return Metric(name, each(judge), mean_percent(name), check_gold=lambda case: text_or_number(case.gold))
 
 
 def equal(answer: str | None, gold: str | None) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from evalkit.core.registry import METRICS
 from evalkit.scoring.metrics.base import VALUE, Case, Judged, Metric, Values, each
+from evalkit.scoring.metrics.golds import texts
 
 NO_ANSWER = "Z"
 COMBINED = "multi_choice"
@@ -26,7 +27,11 @@ def letter_score(name: str = "score") -> Metric:
         golds = sum(item.values["golds"] for item in judged)
         return {name: math.fsum(item.values["points"] for item in judged) / golds * 100} if golds else {}
 
-    return Metric(name, each(_judge), combine)
+    def check(case: Case) -> str:
+        fault = texts(list(case.gold) if isinstance(case.gold, str) else case.gold)
+        return fault and f"{fault}; the gold is a list of option letters"
+
+    return Metric(name, each(_judge), combine, check_gold=check)
 
 
 def _judge(case: Case) -> Values:

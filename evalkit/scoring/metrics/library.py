@@ -15,6 +15,7 @@ from evalkit.core.errors import ConfigError, DataError, first_line
 from evalkit.core.registry import METRICS, did_you_mean
 from evalkit.scoring.extract import extract
 from evalkit.scoring.metrics.base import Case, Judged, Metric, each
+from evalkit.scoring.metrics.golds import has_gold, shown
 
 CONVERSIONS: Mapping[str, Callable[[Any], Any]] = {"": lambda value: value, "int": int, "float": float, "str": str}
 
@@ -47,7 +48,17 @@ def evaluate_metric(
         results = _compute(_load(path, config), path, answers, golds, compute or {})
         return {key: scale * value for key, value in _with_primary(results, primary, path).items()}
 
-    return Metric(primary, each(judge), combine)
+    def check(case: Case) -> str:
+        gold = extract(case.gold, steps, case.context)
+        if not has_gold(gold) or gold in ([], (), {}):
+            return f"{shown(gold)} is nothing to compare with"
+        try:
+            CONVERSIONS[convert](gold)
+        except (ValueError, TypeError):
+            return f"{shown(gold)} is no {convert}"
+        return ""
+
+    return Metric(primary, each(judge), combine, check_gold=check)
 
 
 def _converted(judged: Sequence[Judged], key: str, convert: str, path: str) -> list[Any]:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from evalkit.core.registry import METRICS
 from evalkit.scoring.metrics.base import VALUE, Case, Metric, each, mean_percent
+from evalkit.scoring.metrics.golds import one_text, shown
 
 NAME = "score"
 PARTLY = 0.2
@@ -18,13 +19,13 @@ PARTLY = 0.2
 @METRICS.register("needle_v1")
 def needle_v1(name: str = NAME) -> Metric:
     """NeedleBench v1: 100 if the keyword is in the answer, else a fifth of the similarity to the needle."""
-    return _metric(name, lambda answer, gold: 1.0 if _has(answer, gold) else PARTLY * similarity(answer, gold))
+    return _metric(name, lambda answer, gold: 1.0 if _has(answer, gold) else PARTLY * similarity(answer, gold), True)
 
 
 @METRICS.register("needle_v2")
 def needle_v2(name: str = NAME) -> Metric:
     """NeedleBench v2: 100 if the keyword is in the answer, else 0."""
-    return _metric(name, lambda answer, gold: float(_has(answer, gold)))
+    return _metric(name, lambda answer, gold: float(_has(answer, gold)), True)
 
 
 @METRICS.register("needle_cdme")
@@ -39,11 +40,19 @@ def needle_cdme_trim(name: str = NAME) -> Metric:
     return _metric(name, lambda answer, gold: similarity(trimmed(_bare(answer), _needle(gold)), gold))
 
 
-def _metric(name: str, score: Callable[[str, str], float]) -> Metric:
+def _metric(name: str, score: Callable[[str, str], float], by_keyword: bool = False) -> Metric:
     def judge(case: Case) -> dict[str, float]:
         return {VALUE: score(str(case.answer), str(case.gold))}
 
-    return Metric(name, each(judge), mean_percent(name))
+    def check(case: Case) -> str:
+        fault = one_text(case.gold)
+        if not fault and not _needle(case.gold):
+            fault = f"{shown(case.gold)} has no needle"
+        if not fault and by_keyword and not case.gold.partition("*")[2].strip():
+            fault = f"{shown(case.gold)} has no keyword: write `needle*keyword`"
+        return fault
+
+    return Metric(name, each(judge), mean_percent(name), check_gold=check)
 
 
 def _bare(text: str) -> str:

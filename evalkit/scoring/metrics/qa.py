@@ -8,6 +8,7 @@ from evalkit.core.calls import check_steps, parse_calls
 from evalkit.core.registry import METRICS
 from evalkit.scoring.extract import extract
 from evalkit.scoring.metrics.base import Case, Metric, each, mean_percent, right
+from evalkit.scoring.metrics.golds import texts
 
 
 @METRICS.register("contains_gold")
@@ -15,7 +16,7 @@ def contains_gold(gold: Any = (), name: str = "score") -> Metric:
     """Percent of answers in which one of the gold texts occurs, anywhere, also inside a word.
 
     The gold is a text or a list of texts; `gold` names extraction steps that clean each of them,
-    `name` the result. A gold that is cleaned to nothing occurs in every answer.
+    `name` the result. A gold that the steps reduce to nothing occurs in every answer, so published.
     """
     steps = parse_calls(gold)
     check_steps(steps)
@@ -24,4 +25,10 @@ def contains_gold(gold: Any = (), name: str = "score") -> Metric:
         golds = [case.gold] if isinstance(case.gold, str) else case.gold
         return any(extract(one, steps, case.context) in case.answer for one in golds)
 
-    return Metric(name, each(lambda case: right(is_right(case))), mean_percent(name))
+    return Metric(
+        name,
+        each(lambda case: right(is_right(case))),
+        mean_percent(name),
+        check_gold=lambda case: texts(case.gold),
+        blank_golds=bool(steps),
+    )

@@ -10,6 +10,7 @@ from evalkit.core import stats
 from evalkit.core.registry import METRICS
 from evalkit.scoring.extract.qa import bare_words, first_clause
 from evalkit.scoring.metrics.base import VALUE, Case, Judged, Metric, Values, each, mean_percent
+from evalkit.scoring.metrics.golds import texts
 
 HAN = re.compile(r"[\u4e00-\u9fff]")
 EXACT, OWN_EXACT, OWN_F1 = "exact_match", "em", "f1"
@@ -37,7 +38,7 @@ def span_match() -> Metric:
         own = {n: 100.0 * stats.mean([j.values[n] for j in judged]) for n in (OWN_EXACT, OWN_F1)} if judged else {}
         return {**mean_percent(EXACT)(judged), **own}
 
-    return Metric(EXACT, each(judge), combine)
+    return Metric(EXACT, each(judge), combine, check_gold=lambda case: texts(case.gold))
 
 
 def matches(answer: str, golds: Sequence[str]) -> bool:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from evalkit.core.errors import DataError
 from evalkit.core.registry import METRICS
 from evalkit.scoring.extract.latex import number
 from evalkit.scoring.extract.theorem import OPTIONS, without_units
-from evalkit.scoring.metrics.base import Case, Metric, each, mean_percent, right
+from evalkit.scoring.metrics.base import Case, Metric, Values, each, mean_percent, right
+from evalkit.scoring.metrics.golds import shown
 
 TOLERANCE = 0.04
 """Share of the gold by which a float may be off."""
@@ -23,7 +25,26 @@ def theorem_match(name: str = "score") -> Metric:
     The type is the caller's `answer_types`, else the row's `Answer_type`: option, bool, integer, float,
     `list of integer` or `list of float`. Lists match as text only, so their order and spacing count.
     """
-    return Metric(name, each(lambda case: right(matches(case.answer, str(case.gold), _type(case)))), mean_percent(name))
+
+    def judge(case: Case) -> Values:
+        return right(matches(case.answer, str(case.gold), _type(case)))
+
+    return Metric(name, each(judge), mean_percent(name), check_gold=_gold_fault)
+
+
+def _gold_fault(case: Case) -> str:
+    """Why the gold is not one of its type."""
+    kind, text = _type(case), str(case.gold)
+    if isinstance(case.gold, Mapping) or not text.strip() or case.gold in ([], ()):
+        return f"{shown(case.gold)} is no answer"
+    if kind == "bool":
+        return "" if text.lower() in ("true", "false") else f"{shown(case.gold)} is not True or False"
+    if kind in ("integer", "float"):
+        try:
+            return "" if math.isfinite(float(text)) else f"{shown(case.gold)} is not finite"
+        except ValueError:
+            return f"{shown(case.gold)} is no number, and the type of the gold is {kind}"
+    return ""
 
 
 def matches(answer: str, gold: str, kind: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from evalkit.core.calls import parse_calls
@@ -48,7 +49,7 @@ def majority(of: Any, k: int | Sequence[int] = (1,)) -> Metric:
         return {**inner.combine(judged), **voted}
 
     needs = {**inner.draws, **{f"maj@{n}": n for n in ks}}
-    return Metric(inner.name, judge, combine, inner.runs_code, inner.needs_row, draws=needs)
+    return replace(inner, judge=judge, combine=combine, draws=needs)
 
 
 def winner(draws: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:

@@ -8,7 +8,7 @@ import pytest
 
 from evalkit.core.errors import ConfigError, DataError
 from evalkit.core.records import NamedCall
-from evalkit.sandbox.records import FAILURES, ProgramOutcome, Program
+from evalkit.sandbox.records import FAILURES, Program, ProgramOutcome
 from evalkit.scoring.metrics import Tools, make_metric
 from tests.scoring.metrics.cases import case, results
 

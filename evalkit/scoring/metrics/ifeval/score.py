@@ -23,7 +23,7 @@ def ifeval() -> Metric:
 
     The gold has `instruction_id_list` and, in the same order, `kwargs`; arguments that are null do not count.
     """
-    return Metric(PRIMARY, each(judge), combine)
+    return Metric(PRIMARY, each(judge), combine, check_gold=_gold_fault)
 
 
 def judge(case: Case) -> Values:
@@ -67,11 +67,19 @@ def variants(response: str) -> Iterator[str]:
         yield text.replace("*", "")
 
 
+def _gold_fault(case: Case) -> str:
+    """Why the instructions cannot be checked: none, unknown ones, wrong arguments."""
+    calls = _instructions(case)
+    for call in calls:
+        follows("A reply.", call)
+    return "" if calls else "the gold lists no instruction"
+
+
 def _instructions(case: Case) -> list[NamedCall]:
     gold: Any = case.gold
     try:
         ids, arguments = list(gold["instruction_id_list"]), list(gold["kwargs"])
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, IndexError) as error:
         problem = f"{case.sample_id}: the gold has no list of instructions"
         raise DataError(problem, "it needs `instruction_id_list` and `kwargs`") from error
     if len(ids) != len(arguments):
