@@ -160,7 +160,7 @@ def _case_of(benchmark: Benchmark, sample: Sample) -> Case:
 
 def _probe(metric: Metric, benchmark: Benchmark, case: Case) -> str:
     """What the metric itself says to an empty reply, or to each of the labels."""
-    if metric.runs_code:
+    if metric.runs_code or not metric.uses_gold:
         return ""
     if benchmark.mode == "gen":
         proves_nothing = not metric.blank_golds and _are_right(metric, [case]) == [True]

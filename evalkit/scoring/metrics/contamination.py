@@ -9,6 +9,7 @@ from evalkit.core import stats
 from evalkit.core.errors import ConfigError
 from evalkit.core.registry import METRICS
 from evalkit.scoring.metrics.base import VALUE, Case, Judged, Metric, Values, each
+from evalkit.scoring.metrics.golds import text_or_number
 
 LOSS = "loss"
 """A text's mean loss in nats a token, in its values."""
@@ -72,4 +73,7 @@ def accuracy_by_annotation() -> Metric:
     def counts(judged: Sequence[Judged]) -> dict[str, int]:
         return {name: len(values) for name, values in parted(judged).items()}
 
-    return Metric("accuracy", each(judge), combine, needs_row=True, counts=counts)
+    def check(case: Case) -> str:
+        return text_or_number(case.gold)
+
+    return Metric("accuracy", each(judge), combine, needs_row=True, counts=counts, check_gold=check)

@@ -45,7 +45,7 @@ def test_kinds_are_pooled_over_subjects_and_may_be_absent_in_some() -> None:
     for name, (answers, kinds) in parts.items():
         found = judged(answers, "A" * len(answers), kinds)
         results[name] = SubsetResult(
-            name, (), metric.combine(found), len(found), len(found), None, 0, counts=metric.counts(found)
+            name, (), metric.combine(found), len(found), len(found), None, 0, parts=metric.counts(found)
         )
     rows = {(s.row, s.metric): s for s in scores_of("m", benchmark, results, ["law", "logic"], {})}
     assert rows["ceval_clean", "accuracy"].value == 75.0, "the mean of the subjects"
