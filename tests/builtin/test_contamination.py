@@ -92,7 +92,7 @@ def p_values(run: Path, row: str) -> list[float]:
     """The p-values of a row, one a seed."""
     scores = json.loads((run / "scores/scores.json").read_text())["scores"]
     before, after = row.split("{}")
-    found = [s["extra"]["p"] for s in scores if s["row"].startswith(before) and s["row"].endswith(after)]
+    found = [s["p_value"] for s in scores if s["row"].startswith(before) and s["row"].endswith(after)]
     assert len(found) in (4, 20)
     return found
 

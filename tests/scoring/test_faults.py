@@ -69,7 +69,7 @@ def test_an_odd_gold_is_refused_or_not_matched_by_an_empty_reply(name: str, gold
     assert all(v.values.get("value", 0) < 1 for v in result.verdicts)
 
 
-@pytest.mark.parametrize("name", sorted(METRICS))
+@pytest.mark.parametrize("name", sorted(set(METRICS) - {"mean_loss"}))  # losses of texts have no golds
 def test_no_metric_takes_a_null_an_empty_list_or_an_empty_mapping(name: str) -> None:
     made = benchmark(CALLS.get(name, name))
     metric = make_metric(made.metric)
