@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="The checks as JSON.")
 @click.pass_context
 def regress(ctx: click.Context, run: str, **options: Any) -> None:
-    """Hold the scores of RUN (default: the newest) against a table; exit code 1 when a row is off or missing."""
+    """Compare RUN's scores (default: the newest run) with a reference table; exit 1 on a regression."""
     from evalkit.report.gate import Band
     from evalkit.results.scored import open_scored
     from evalkit.results.store import open_run

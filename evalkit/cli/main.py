@@ -18,59 +18,80 @@ from evalkit.cli.streams import Documents, close_streams, note, open_streams, un
 from evalkit.core.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EvalkitError, RunFailed, StoreError
 from evalkit.core.version import __version__
 
-EPILOG = "`run.py list datasets`, `list models` and `show NAME` tell what there is; docs/ has the rest."
+EPILOG = (
+    "See `run.py list datasets`, `run.py list models` and `run.py show NAME` for what there is, docs/ for the rest."
+)
 
 
 @click.group(cls=ManyGroup, invoke_without_command=True, epilog=EPILOG, context_settings={"max_content_width": 110})
 @click.version_option(__version__, prog_name="evalkit")
-@click.option("--models", multiple=True, metavar="NAME…", help="Model configs: names or globs; recorded:PATH.")
 @click.option(
-    "--datasets", multiple=True, metavar="NAME…", help="Benchmarks: names, globs, families; NAME:SUBSET,… for a part."
+    "--models", multiple=True, metavar="NAME…", help="Choose models: names or globs of configs, recorded:PATH."
 )
 @click.option(
-    "--recorded-field", default="", metavar="NAME", help="The field of `--models recorded:PATH` that holds the text."
+    "--datasets",
+    multiple=True,
+    metavar="NAME…",
+    help="Choose benchmarks: names, globs, families; NAME:SUBSET,… for a part.",
 )
-@click.option("--hf-path", "hf_paths", multiple=True, metavar="DIR_OR_ID…", help="Checkpoints without a config.")
+@click.option("--recorded-field", default="", metavar="NAME", help="Read the texts of recorded:PATH from this field.")
+@click.option(
+    "--hf-path", "hf_paths", multiple=True, metavar="DIR_OR_ID…", help="Evaluate checkpoints that have no config."
+)
 @model_options
 @data_options
-@click.option("--work-dir", default="outputs", show_default=True, metavar="DIR", help="The parent of runs.")
-@click.option("--limit", type=click.IntRange(1), metavar="N", help="Only the first N rows of every subset.")
-@click.option("--sample", type=click.IntRange(1), metavar="N", help="Only N random rows of every subset (see --seed).")
-@click.option("--seed", default=0, show_default=True, help="Seed of --sample and of sampled generation.")
-@click.option("--num-samples", type=click.IntRange(1), metavar="N", help="Outputs of each sample, for pass@k, maj@k.")
-@click.option("--temperature", type=click.FloatRange(0), help="Of generation; 0 is greedy.")
-@click.option("--mode", type=click.Choice(["all", "infer", "score"]), default="all", show_default=True)
-@click.option("--new", is_flag=True, help="Start afresh instead of continuing an unfinished run.")
+@click.option("--work-dir", default="outputs", show_default=True, metavar="DIR", help="Write runs below DIR.")
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="Take the first N rows of every subset.")
+@click.option("--sample", type=click.IntRange(1), metavar="N", help="Take N random rows of every subset (see --seed).")
+@click.option("--seed", default=0, show_default=True, metavar="N", help="Seed --sample and sampled generation.")
 @click.option(
-    "--reuse", metavar="[RUN]", is_flag=False, flag_value="", help="Continue or extend RUN; alone: the newest run."
+    "--num-samples", type=click.IntRange(1), metavar="N", help="Generate N outputs for each sample (pass@k, maj@k)."
 )
-@click.option("--max-num-workers", type=click.IntRange(1), metavar="N", help="Worker processes; default: one a GPU.")
+@click.option("--temperature", type=click.FloatRange(0), metavar="T", help="Sample at temperature T; 0 is greedy.")
+@click.option(
+    "--mode",
+    type=click.Choice(["all", "infer", "score"]),
+    default="all",
+    show_default=True,
+    help="Ask the models, score the replies, or both.",
+)
+@click.option("--new", is_flag=True, help="Start a new run instead of continuing an unfinished one.")
+@click.option(
+    "--reuse", metavar="[RUN]", is_flag=False, flag_value="", help="Continue or extend RUN; without RUN, the newest."
+)
+@click.option(
+    "--max-num-workers", type=click.IntRange(1), metavar="N", help="Start at most N workers; default: one per GPU."
+)
 @click.option(
     "--stall-timeout",
     type=click.FloatRange(1),
     default=1800.0,
     show_default=True,
     metavar="SECONDS",
-    help="Replace a worker that gives no answer for so long.",
+    help="Restart a worker that has given no answer for SECONDS.",
 )
 @click.option(
     "--runner",
     type=click.Choice(["local", "ray", "slurm"]),
     default="local",
     show_default=True,
-    help="Where workers run: this machine, a Ray cluster, a Slurm partition.",
+    help="Run workers on this machine, a Ray cluster or a Slurm partition.",
 )
-@click.option("--partition", default="", metavar="NAME", help="Of Slurm.")
-@click.option("--qos", default="", metavar="NAME", help="Of Slurm.")
-@click.option("--time-limit", type=click.IntRange(1), default=1440, metavar="MINUTES", help="Of a Slurm worker.")
-@click.option("--ray-address", default="", metavar="HOST:PORT", help="The Ray cluster; default: a local one.")
-@click.option("--debug", is_flag=True, help="One process, logs and tracebacks on the terminal.")
-@click.option("--dry-run", is_flag=True, help="Show what would be run, load no model.")
-@click.option("--calibrate", is_flag=True, help="With --dry-run: time a few samples, foretell the rest.")
+@click.option("--partition", default="", metavar="NAME", help="Use this Slurm partition.")
+@click.option("--qos", default="", metavar="NAME", help="Use this Slurm quality of service.")
+@click.option(
+    "--time-limit", type=click.IntRange(1), default=1440, metavar="MINUTES", help="Limit each Slurm worker to MINUTES."
+)
+@click.option(
+    "--ray-address", default="", metavar="HOST:PORT", help="Connect to this Ray cluster; default: start a local one."
+)
+@click.option("--debug", is_flag=True, help="Run in one process, with logs and tracebacks on the terminal.")
+@click.option("--dry-run", is_flag=True, help="Show what would be run; load no model.")
+@click.option("--calibrate", is_flag=True, help="With --dry-run: time a few samples and estimate the total.")
 @click.option("--allow-code", is_flag=True, help="Execute generated programs (HumanEval and the like).")
 @click.option("--unsafe-code", is_flag=True, help="With --allow-code: execute them even where no sandbox works.")
 @summary_options
-@click.option("--json", "as_json", is_flag=True, help="The result as JSON on standard output.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.pass_context
 def cli(ctx: click.Context, **options: Any) -> None:
     """Evaluate language models on benchmarks.

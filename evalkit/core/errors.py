@@ -47,7 +47,7 @@ class ModelError(EvalkitError):
     """A checkpoint, tokenizer or device cannot be used.
 
     In a run of several models it is that model's failure and the others go on; it ends the command
-    only where there is no other, in front of any job.
+    only where there is no other, before any job.
     """
 
 

@@ -1,4 +1,4 @@
-"""What a reasoning model thought aloud, and what it answered."""
+"""Splits a reasoning model's reply into reasoning trace and answer."""
 
 from __future__ import annotations
 

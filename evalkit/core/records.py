@@ -234,7 +234,7 @@ class Sample:
     """`<subset>/<index>`, unique within the benchmark."""
     subset: str
     index: int
-    """Position in the subset's split (in front of any row filter)."""
+    """Position in the subset's split (before any row filter)."""
     row: Row
     """Columns as the template sees them, in column order."""
     gold: Any
@@ -253,7 +253,7 @@ class Rendered:
     text: str | None = None
     """gen, base model"""
     turns: tuple[Turn, ...] | None = None
-    """gen, chat model, in front of the model's chat template"""
+    """gen, chat model, before the model's chat template"""
 
 
 @dataclass(frozen=True)
@@ -304,7 +304,7 @@ class Reply:
     finish: str = ""
     """gen: `stop`, `eos` or `length`."""
     truncated: bool = False
-    """The text did not fit and was cut on the left."""
+    """The text did not fit and was left-truncated."""
     seconds: float = 0.0
     """Wall time of the batch divided by its rows."""
     error: str = ""

@@ -13,7 +13,7 @@ def first_cut(text: str, marks: Sequence[str]) -> int:
 
 
 def before(text: str, marks: Sequence[str]) -> str:
-    """The text in front of the first mark; all of it when there is none."""
+    """The text before the first mark; all of it when there is none."""
     at = first_cut(text, marks)
     return text if at < 0 else text[:at]
 

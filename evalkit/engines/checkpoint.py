@@ -58,7 +58,7 @@ def detect_kind(path: str, revision: str = "") -> Kind:
 
 
 def fetch_checkpoint(path: str, revision: str = "") -> None:
-    """Bring a hub checkpoint into the local cache, once, in front of all workers; nothing for a directory.
+    """Bring a hub checkpoint into the local cache, once, before all workers; nothing for a directory.
 
     Its commit is then known, so that fingerprints do not change in mid-run. ModelError, in seconds,
     when the hub cannot be reached.

@@ -74,7 +74,7 @@ class PieceTokenizer:
     def decode(self, ids: Sequence[int]) -> str:
         """Text of the ids.
 
-        SentencePiece drops the space a model puts in front of a text, which in the middle of a
+        SentencePiece drops the space a model puts before a text, which in the middle of a
         text is a real one; it is put back where the model puts none in front.
         """
         tokens = [int(i) for i in ids if not self.inner.is_control(int(i))]

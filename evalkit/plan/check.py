@@ -53,7 +53,7 @@ def check_benchmark(benchmark: Benchmark, document: Document, inside: KeyPath = 
 
 
 def _placed(document: Document, path: KeyPath, check: Callable[[], None]) -> None:
-    """Run a check; put file and line in front of its error."""
+    """Run a check; put file and line before its error."""
     try:
         check()
     except ConfigError as error:

@@ -14,7 +14,7 @@ from evalkit.prompts import quirks
 def columns(raw: Row, fields: Mapping[str, str], scope: Mapping[str, Any], what: str) -> dict[str, Any]:
     """The columns of one row: `fields` evaluated in order, or the raw columns without `fields`.
 
-    A field sees the raw row, the fields in front of it, and `scope`; names with a leading
+    A field sees the raw row, the fields before it, and `scope`; names with a leading
     underscore are temporaries and are left out of the result.
     """
     if not fields:

@@ -68,7 +68,7 @@ class LMDeployBackend:
 
     def continuation_nll(self, texts: Sequence[tuple[Ids, int]]) -> list[float | None]:
         """See `Backend`. LMDeploy gives the mean over all tokens of a text but the first; a part of a text
-        is the difference between the text and what stands in front of it."""
+        is the difference between the text and what stands before it."""
         refuse_cached(self._spec, "lmdeploy")
         fronts = [ids[: len(ids) - scored] for ids, scored in texts]
         asked = [ids for ids in dict.fromkeys([*(ids for ids, _ in texts), *fronts]) if len(ids) > 1]

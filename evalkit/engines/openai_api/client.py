@@ -99,7 +99,7 @@ class Client:
     async def post(self, path: str, body: Mapping[str, Any], guess: tuple[int, int]) -> Answer:
         """The answer to a request that takes about `guess` prompt and output tokens.
 
-        Raises Rejected for this request alone, BudgetReached in front of sending it, ModelError when no other
+        Raises Rejected for this request alone, BudgetReached before sending it, ModelError when no other
         request would fare better.
         """
         await self.budget.reserve(guess)

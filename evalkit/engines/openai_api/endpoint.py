@@ -63,7 +63,7 @@ async def _listed(client: Client, spec: ModelSpec) -> dict[str, Any]:
 
 
 async def _alone(spec: ModelSpec, options: Options, scoring: bool) -> dict[str, Any]:
-    """One conversation in front of a run."""
+    """One conversation before a run."""
     client = Client(options, read_secret(options, spec.name), FIRST_PATIENCE)
     try:
         if scoring:

@@ -1,4 +1,4 @@
-"""Whether a server truly gives the log-probabilities of a prompt, found out in front of a run.
+"""Whether a server truly gives the log-probabilities of a prompt, found out before a run.
 
 A server that ignores `echo` or `logprobs`, cuts prompts, or returns anything else than the model's log-probabilities
 would score chance without a word.
@@ -119,7 +119,7 @@ def _causal(one: Scored, other: Scored) -> None:
 
 
 def _aligned(one: Scored, other: Scored) -> None:
-    """At the first place where two prompts differ the distribution is the same: it is that in front of the token.
+    """At the first place where two prompts differ the distribution is the same: it is that before the token.
 
     llama-cpp-python's server shows that behind the token for models without BOS.
     """
@@ -130,7 +130,7 @@ def _aligned(one: Scored, other: Scored) -> None:
     if a is None or b is None:
         raise Rejected("the server does not give the likeliest tokens, so that its values cannot be checked")
     if abs(a - b) > SAME:
-        raise Rejected("the values belong to other tokens: the distribution in front of a token depends on the token")
+        raise Rejected("the values belong to other tokens: the distribution before a token depends on the token")
 
 
 def _same(one: Scored, other: Scored, what: str) -> None:

@@ -71,7 +71,7 @@ class Scorer:
         return self._front(request.text + request.continuation, scored) + scored.loss(1)
 
     async def _shared(self, request: Request, scored: Scored) -> int:
-        """How many of the tokens shown stand in front of the continuation."""
+        """How many of the tokens shown stand before the continuation."""
         if self._local is not None:
             front = scored.count - scored.hidden - len(self._local.ids(request.text + request.continuation))
             return front + shared_length(
@@ -89,7 +89,7 @@ class Scorer:
         return shared
 
     def _front(self, text: str, scored: Scored) -> float:
-        """The loss of the first token shown, where a BOS that is counted and not shown stands in front of it."""
+        """The loss of the first token shown, where a BOS that is counted and not shown stands before it."""
         if not scored.hidden:
             return 0.0
         if scored.logprobs[0] is not None:

@@ -87,7 +87,7 @@ def build_row(haystack: Haystack, needle: Needle, *, length: int, depth: float, 
 
 
 def question_for(question: str, language: str, guide: bool) -> str:
-    """The question with the guide sentence put in front of its format request.
+    """The question with the guide sentence put before its format request.
 
     Without `guide` the request becomes a continuation: a base model is left with the answer
     sentence up to the blank. A question without a format request stays as it is.

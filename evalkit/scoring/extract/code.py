@@ -19,7 +19,7 @@ INDENT = "    "
 def humaneval_body(text: str, context: Context) -> str:
     """The function body to append to a HumanEval prompt, as the published tables read it (May 2024).
 
-    Imports and helpers in front of the function are thrown away and empty lines are removed. The
+    Imports and helpers before the function are thrown away and empty lines are removed. The
     reference evaluates the text as Python first; here only string literals are (sheet: humaneval, T rule).
     """
     text = fenced(literal(text).lstrip("\n"))

@@ -41,7 +41,7 @@ def mbpp_program(text: str, context: Context) -> str:
 
     The first rule that finds its marks decides: from its first opening mark to its last closing mark.
     What follows a fence or any `DONE`, also one inside the code, is cut off. The sheet's rule for
-    text in front of a fence has no case left when its turn comes.
+    text before a fence has no case left when its turn comes.
     """
     found = (_between(text, begin, end) for begin, end in RULES)
     text = next((part for part in found if part is not None), text)
@@ -79,7 +79,7 @@ def _between(text: str, begin: re.Pattern[str], end: re.Pattern[str] | None) -> 
 
 
 def _before_done(text: str) -> str:
-    """The text in front of the first DONE, the bracket, white space and quote next to it left out.
+    """The text before the first DONE, the bracket, white space and quote next to it left out.
 
     A pattern for this would take quadratic time on long white space.
     """

@@ -14,7 +14,7 @@ ARTICLES = re.compile(r"\b(?:a|an|the)\b", re.IGNORECASE)
 
 @STEPS.register("first_clause")
 def first_clause(text: str, context: Context) -> str:
-    """The text in front of the first newline, full stop or comma, ASCII ones only.
+    """The text before the first newline, full stop or comma, ASCII ones only.
 
     Published scores need it on both sides: it leaves `St` of `St. Louis` and `1` of `1,000`.
     """

@@ -33,7 +33,7 @@ def remove(text: str, context: Context, what: str) -> str:
 
 @STEPS.register("before")
 def before(text: str, context: Context, marker: str) -> str:
-    """The text in front of the first `marker`; all of it where there is none."""
+    """The text before the first `marker`; all of it where there is none."""
     return text.partition(marker)[0]
 
 

@@ -49,7 +49,7 @@ class Sight:
     visible: int
     """Most positions that a query sees."""
     earlier: torch.Tensor | None = None
-    """Several tokens of one row: places in the ring of the tokens in front of them that they can see, in order;
+    """Several tokens of one row: places in the ring of the tokens before them that they can see, in order;
     None where no ring is used."""
 
 

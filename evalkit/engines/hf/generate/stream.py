@@ -81,7 +81,7 @@ def stream(
 def families(items: Sequence[Encoded], rows: int) -> list[list[Encoded]]:
     """Items by the prefix they should share.
 
-    One prompt that begins otherwise (cut on the left, another subset) must not cost the rest their
+    One prompt that begins otherwise (left-truncated, another subset) must not cost the rest their
     prefix: where the prompts branch, a branch with enough prompts and enough further tokens in common
     goes by itself.
     """

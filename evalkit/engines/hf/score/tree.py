@@ -1,7 +1,7 @@
 """ppl and ll by prefix sharing: every token of a run's trie is read once, or nearly so.
 
 Depth first: a shared prefix that is long enough is read alone and cached; the branches below it are
-packed, many to a row, up to a number of tokens. Short shared pieces in front of a branch are read
+packed, many to a row, up to a number of tokens. Short shared pieces before a branch are read
 again with it, because a pass of a few tokens costs as much as one of many.
 """
 

@@ -33,7 +33,7 @@ class Node:
     need: int
     """Least position whose loss is asked for by a sequence through this node."""
     base: int
-    """Number of trie tokens in front of it, in preorder; the place of its losses."""
+    """Number of trie tokens before it, in preorder; the place of its losses."""
     last: int
     """Index after its last descendant: its subtree is `nodes[index:last]`."""
     children: tuple[int, ...]
