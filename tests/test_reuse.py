@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from evalkit.core.errors import ConfigError
-from evalkit.core.records import Score
 from evalkit.execution.debug import DebugRunner
 from evalkit.plan.options import RunOptions
+from evalkit.results.scored import decode_score
 from evalkit.session import Finished, RunSettings, run
 from tests import helpers
 
@@ -51,7 +51,7 @@ def test_other_benchmarks_and_models_are_added(tmp_path: Path) -> None:
     }  # fmt: skip
     done = helpers.run("score", finished.store.folder, "--json")
     assert done.returncode == 0, done.stderr
-    scored = [Score(**score) for score in json.loads(done.stdout)["scores"]]
+    scored = [decode_score(score) for score in json.loads(done.stdout)["scores"]]
     assert values(replace(finished, scores=tuple(scored))) == third
     # the same in one command, from the first on
     at_once = values(run_here(tmp_path, f"{MMLU}:anatomy", GSM8K, reuse=None))

@@ -34,7 +34,6 @@ def check_benchmark(benchmark: Benchmark, document: Document, inside: KeyPath = 
     """ConfigError, with file and line, at the first thing that cannot work; `inside` is the path of a part's keys."""
     for value, part in benchmark.parts.items():
         check_benchmark(part, document, ("parts", benchmark.part_key, value))
-    _placed(document, ("parts",), partial(_parts, benchmark))
     checks = (
         (("quirks",), _quirks),
         (("labels",), _labels),
@@ -48,6 +47,7 @@ def check_benchmark(benchmark: Benchmark, document: Document, inside: KeyPath = 
     )
     for path, check in checks:
         _placed(document, _nearest(document, inside, path), partial(check, benchmark))
+    _placed(document, ("parts",), partial(_parts, benchmark))
     if benchmark.fields:
         check_templates(benchmark, tuple(benchmark.fields), document)
 

@@ -238,7 +238,8 @@ def test_text_mode_newlines_in_every_format(tmp_path: Path, name: str) -> None:
 
 
 def test_which_published_readers_opened_a_csv_in_text_mode() -> None:
-    """By the protocols: these four families and no other; the declaration is no part of a hash."""
+    """By the protocols: these four families and no other, and what assesses contamination by their rows; the
+    declaration is no part of a hash."""
     catalog = open_catalog()
     found = set()
     for file in (files[0] for files in catalog.files("dataset_configs").values()):
@@ -247,7 +248,7 @@ def test_which_published_readers_opened_a_csv_in_text_mode() -> None:
             found.add(benchmark.source.split("dataset_configs/")[1].split("/")[0])
             bare = {k: v for k, v in benchmark.resolved["data"].items() if k != "newlines"}
             assert config_hash({**benchmark.resolved, "data": bare}) == benchmark.hash
-    assert found == {"mmlu", "cmmlu", "ceval", "gpqa"}
+    assert found == {"mmlu", "cmmlu", "ceval", "gpqa", "contamination"}
 
 
 def test_reading_offline_changes_nothing_for_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

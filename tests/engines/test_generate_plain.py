@@ -72,8 +72,7 @@ def test_greedy_equals_naive_loop(family: str, way: str, families: dict[str, Pat
         lambda _m, _a, kwargs: rows.append(kwargs["input_ids"].shape[0]), with_kwargs=True
     )
     replies = run(engine, requests)
-    # the 16-token window of `mistral` is too short for slots
-    padded = way == "plain" or family == "mistral"
+    padded = way == "plain"
     assert engine.describe()["generation_path"] == ("plain" if padded else "stream")
     assert max(rows) == (8 if padded else len(PROMPTS))
     for request, reply in zip(requests, replies, strict=True):
