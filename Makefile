@@ -27,7 +27,7 @@ demo: $(READY)
 	$(PY) run.py --models embedded_base embedded_chat --datasets 'demo_*' --allow-code --summarizer demo
 
 test: lint
-	$(PY) -m pytest
+	$(PY) -m pytest -n 2 --dist loadfile
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .
