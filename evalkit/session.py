@@ -293,7 +293,7 @@ def scoring_fault(store: RunStore, pair: Pair, subset: str, error: Exception) ->
     with disk_errors(path), path.open("a", encoding="utf-8", errors="backslashreplace") as log:
         log.write(f"{pair.model} {pair.benchmark} {subset}\n{''.join(traceback.format_exception(error))}\n")
     if isinstance(error, EvalkitError):
-        return f"{subset} cannot be scored: {error.message}" + (f" ({error.hint})" if error.hint else "")
+        return f"{subset} cannot be scored: {error.clause}"
     return f"{subset} cannot be scored: {type(error).__name__}: {error} (see {path.name} in the run's logs)"
 
 

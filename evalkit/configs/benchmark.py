@@ -20,6 +20,7 @@ from evalkit.core.records import (
     Benchmark,
     DataSpec,
     GenSpec,
+    Golds,
     Group,
     Member,
     NamedCall,
@@ -30,6 +31,8 @@ from evalkit.core.records import (
 
 COSMETIC = ("description", "notes", "defaults", "row", "family")
 """Keys that decide neither a prompt nor a score."""
+UNHASHED = (*COSMETIC, "golds")
+"""Keys that are left out of the hash; how unusable golds are counted shows in a score's n."""
 PARTS = "parts: {VARIABLE: {VALUE: {mode: gen, …}}}, where VARIABLE is one of the subsets' variables"
 
 
@@ -83,6 +86,7 @@ def build(document: Document) -> Benchmark:
         part_key=part_key,
         parts=parts,
         contrast=_call(data["contrast"]) if "contrast" in data else None,
+        golds=data.get("golds", "checked"),
     )
 
 
@@ -114,7 +118,7 @@ def from_resolved(name: str, resolved: Mapping[str, Any], source: str, hash_: st
 
 def config_hash(data: Mapping[str, Any], exemplars: str = "") -> str:
     """Digest of all that decides prompts and scores; `exemplars` is the digest of the file in use."""
-    kept = {key: value for key, value in data.items() if key not in COSMETIC}
+    kept = {key: value for key, value in data.items() if key not in UNHASHED}
     if isinstance(kept.get("data"), Mapping):  # how rows are read is in the fingerprint of the rows
         kept["data"] = {key: value for key, value in kept["data"].items() if key != "newlines"}
     if isinstance(kept.get("shots"), Mapping):
@@ -128,6 +132,12 @@ def config_hash(data: Mapping[str, Any], exemplars: str = "") -> str:
 def with_exemplars(benchmark: Benchmark, sha256: str) -> Benchmark:
     """The benchmark with the hash that the exemplar file in use gives it."""
     return replace(benchmark, hash=config_hash(benchmark.resolved, sha256)) if sha256 else benchmark
+
+
+def with_golds(benchmark: Benchmark, golds: Golds) -> Benchmark:
+    """The benchmark, in all its parts, with this rule for golds that its metric cannot use."""
+    parts = {value: replace(part, golds=golds) for value, part in benchmark.parts.items()}
+    return replace(benchmark, golds=golds, parts=parts)
 
 
 def select(benchmark: Benchmark, patterns: Sequence[str]) -> Benchmark:

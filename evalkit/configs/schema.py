@@ -141,6 +141,7 @@ BENCHMARK = Keys(
         "quirks": TEXTS,
         "parts": Free(Free(PART)),
         "contrast": CALL,
+        "golds": Leaf("checked or as_published", (str,), ("checked", "as_published")),
     }
 )
 MODEL = Keys(

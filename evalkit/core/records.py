@@ -13,6 +13,7 @@ from evalkit.core.reasoning import Reasoning
 
 Mode = Literal["ppl", "ll", "gen"]
 Kind = Literal["base", "chat"]
+Golds = Literal["checked", "as_published"]
 Row = Mapping[str, Any]
 Template = str | tuple["TurnTemplate", ...]
 
@@ -164,6 +165,8 @@ class Benchmark:
     """Value of that variable -> the benchmark as it is for subsets with this value."""
     contrast: NamedCall | None = None
     """A registered comparison between the subsets (contamination)."""
+    golds: Golds = "checked"
+    """Whether a gold that the metric cannot use is refused, or judged as the published code judges it."""
 
     def part(self, variables: Mapping[str, Any]) -> Benchmark:
         """The benchmark as it is for a subset with these variables: mode, data, prompt, extraction and metric."""

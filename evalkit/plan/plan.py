@@ -217,7 +217,7 @@ def _read_data(planned: Planned) -> Planned:
             outputs = _recorded_outputs(plan, pair, task)
             draws = outputs.draws if outputs and outputs.draws != task.benchmark.gen.num_samples else 0
             facts[pair] = PairFacts(task.fingerprint(), draws)
-            warnings.update(_gold_warnings(pair, task))
+            warnings.update(dict.fromkeys(task.gold_notes()))
             recorded |= {pair: outputs} if outputs else {}
         except EvalkitError as error:
             if str(error) not in map(str, problems):
@@ -227,11 +227,6 @@ def _read_data(planned: Planned) -> Planned:
         raise type(first)("\n".join(p.message for p in problems), first.hint)
     plan = replace(plan, facts=facts, benchmarks=benchmarks)
     return replace(planned, plan=plan, recorded=recorded, warnings=tuple(warnings))
-
-
-def _gold_warnings(pair: Pair, task: Task) -> dict[str, None]:
-    without = task.without_gold()
-    return {f"{pair.benchmark}: {without} rows have no gold; they are asked and not scored": None} if without else {}
 
 
 def _recorded_outputs(plan: RunPlan, pair: Pair, task: Task) -> Outputs | None:

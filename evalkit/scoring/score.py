@@ -62,7 +62,7 @@ class Options:
         try:
             choose(self.unsafe_code)
         except SandboxError as error:
-            return Issue("no_sandbox", f"not run: {error.message} ({error.hint})")
+            return Issue("no_sandbox", f"not run: {error.clause}")
         return None
 
     def unconfined(self) -> bool:
@@ -116,10 +116,11 @@ def score_subset(
     one (half precision): verdicts then keep their margins, and those below it are counted.
     """
     metric = make_metric(benchmark.metric)
-    scored = [s for s in samples if has_gold(s.sample.gold)] if metric.uses_gold else samples
+    checked = benchmark.golds == "checked"
+    scored = [s for s in samples if has_gold(s.sample.gold)] if metric.uses_gold and checked else samples
     cases, verdicts = [], []
     for indexed in scored:
-        fault = gold_fault(metric, benchmark, indexed.sample)
+        fault = gold_fault(metric, benchmark, indexed.sample) if checked else ""
         for draw in _draws(indexed, benchmark):
             verdict, case = _read(benchmark, indexed.sample, draw, replies, reasoning, fault)
             verdicts.append(verdict)
@@ -233,7 +234,7 @@ def _faulty(verdict: Verdict, reason: str) -> Verdict:
 def reason_of(error: Exception) -> str:
     """A failure as one clause."""
     if isinstance(error, EvalkitError):
-        return f"{error.message} ({error.hint})" if error.hint else error.message
+        return error.clause
     return f"{type(error).__name__}: {error}"
 
 
