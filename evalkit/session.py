@@ -44,6 +44,7 @@ Watch = Callable[[str, Sequence[Job]], Progress]
 """Given a title and the jobs, returns what is called with their progress."""
 Causes = dict[tuple[str, str], dict[str, str]]
 """(model, benchmark) -> subset -> why it has no full result."""
+CONTINUES = "fix the cause above and run the same command: it continues"
 REBUILT = "rebuilt"
 """Writes index lines for runs that have none."""
 
@@ -122,7 +123,7 @@ class Inferred:
         causes = [f"{model}: {error.message}" for model, error in self.broken.items()]
         causes += [f"{f.job.model} {f.job.benchmark} {f.job.subset}: {f.cause}" for f in self.failures]
         what = f"not everything was answered: {'; '.join(dict.fromkeys(causes))}"
-        return RunFailed(what, "fix the cause above and run the same command: it continues") if causes else None
+        return RunFailed(what, CONTINUES) if causes else None
 
 
 def run(options: RunOptions, settings: RunSettings, listener: Listener | None = None) -> Finished | Inferred:
@@ -403,4 +404,4 @@ def refuse_incomplete(finished: Finished) -> EvalkitError | None:
     if needs_code(finished):
         return RunFailed("generated programs were not run", "give --allow-code to score the code benchmarks")
     gaps = sorted({f"{s.model} {s.benchmark}" for s in finished.scores if s.value is None or s.n < s.n_expected})
-    return RunFailed(f"incomplete: {', '.join(gaps)}", "fix the cause above and run the same command: it continues")
+    return RunFailed(f"incomplete: {', '.join(gaps)}", CONTINUES)

@@ -398,7 +398,7 @@ class Score:
     n_samples: int = 0
     """Samples with an answered draw: `n` counts draws; 0 in runs scored by older versions."""
     p_value: float | None = None
-    """Two-sided, of a difference of 0; comparisons of subsets alone have one."""
+    """One-sided, of no difference; comparisons of subsets alone have one."""
 
     @property
     def flag(self) -> str:

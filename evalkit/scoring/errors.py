@@ -27,16 +27,12 @@ def standard_errors(metric: Metric, judged: Sequence[Judged], results: Mapping[s
         samples.setdefault(item.sample_id, []).append(item)
     if len(samples) < 2:
         return {}
-    means = _means(list(samples.values()))
-    is_mean = [
-        n for n, v in results.items() if means and math.isclose(v, stats.mean(means), rel_tol=EQUAL, abs_tol=EQUAL)
-    ]
-    errors = {}
-    if means and metric.name in is_mean:
+    errors: dict[str, float] = {}
+    means, value = _means(list(samples.values())), results.get(metric.name)
+    if means and value is not None and math.isclose(value, stats.mean(means), rel_tol=EQUAL, abs_tol=EQUAL):
         errors[metric.name] = stats.standard_error(means) or 0.0
-    if set(results) - set(errors):
-        jackknife = _jackknife(metric, list(samples.values()), results)
-        errors |= {name: error for name, error in jackknife.items() if name not in errors}
+    if metric.repeatable and set(results) - set(errors):
+        errors = {**_jackknife(metric, list(samples.values()), results), **errors}
     return errors
 
 

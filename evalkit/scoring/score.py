@@ -14,15 +14,12 @@ from evalkit.core.records import Benchmark, Counts, Issue, Reply, Sample, Verdic
 from evalkit.results.index import IndexedSample
 from evalkit.sandbox import SandboxError, choose, run_programs
 from evalkit.sandbox.records import FAILURE, FAILURES
-from evalkit.scoring import contrasts as _contrasts
 from evalkit.scoring.context import context_of, filled_steps
 from evalkit.scoring.errors import standard_errors
 from evalkit.scoring.extract import extract
 from evalkit.scoring.metrics import Case, Judged, Metric, Tools, Values, make_metric
 from evalkit.scoring.metrics.base import gold_fault
 from evalkit.scoring.metrics.golds import has_gold
-
-__all__ = ["_contrasts"]  # imported so that contrasts are registered wherever metrics are
 
 MIN_SAMPLES_FOR_CONSTANT_CHECK = 8
 """From this many samples on, equal scores for all labels of all of them are taken for a broken engine."""

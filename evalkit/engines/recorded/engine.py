@@ -226,8 +226,8 @@ def _even(texts: Draws, benchmark: Benchmark, path: str) -> tuple[int, Draws]:
     wanted = benchmark.gen.num_samples
     if wanted > 1 and min(counts) < wanted:
         found = min(counts)
-        mend = f"--num-samples {found}, or record more"
-        raise DataError(f"{path}: {found} outputs a sample, {benchmark.name} takes {wanted}", mend)
+        hint = f"--num-samples {found}, or record more"
+        raise DataError(f"{path}: {found} outputs a sample, {benchmark.name} takes {wanted}", hint)
     if wanted == 1 and len(counts) > 1:
         raise DataError(
             f"{path}: between {min(counts)} and {max(counts)} outputs a sample of {benchmark.name}",

@@ -94,6 +94,8 @@ class Metric:
     """Whether samples without a gold cannot be scored."""
     blank_golds: bool = False
     """Whether golds that any answer satisfies are part of a published rule."""
+    repeatable: bool = True
+    """Whether `combine` may be called a hundred times for a standard error; a library's may be slow, or raise."""
 
     def gold_faults(self, benchmark: Benchmark, samples: Iterable[Sample]) -> list[tuple[Sample, str]]:
         """The samples whose golds this metric cannot use, and why; those without a gold are left out."""
