@@ -45,7 +45,7 @@ class Finding:
     what: str
     ok: bool
     found: str
-    mend: str = ""
+    fix: str = ""
     needed: bool = False
 
 

@@ -91,7 +91,7 @@ def build(document: Document) -> Benchmark:
 
 
 def _parts(document: Document) -> tuple[str, dict[str, Benchmark]]:
-    """(the variable that `parts` goes by, value -> the benchmark of the config with that part laid on it)."""
+    """(the variable that `parts` goes by, value -> the benchmark of the config overridden by that part)."""
     listed = document.data.get("parts") or {}
     if not listed:
         return "", {}
@@ -103,7 +103,7 @@ def _parts(document: Document) -> tuple[str, dict[str, Benchmark]]:
 
 
 def _part(whole: Mapping[str, Any], part: Mapping[str, Any]) -> dict[str, Any]:
-    """The config with a part laid on it; a part that is scored by log-probabilities has nothing to extract from."""
+    """The config overridden by a part; a part that is scored by log-probabilities has nothing to extract from."""
     data = merged(whole, part)
     if data.get("mode") != "gen" and "extract" not in part:
         data.pop("extract", None)

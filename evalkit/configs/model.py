@@ -79,7 +79,7 @@ def _last_part(path: str) -> str:
 
 
 def changed(spec: ModelSpec, overrides: Sequence[Override], options: Mapping[str, Any]) -> ModelSpec:
-    """`spec` with overrides and a command's model options laid on what it was made from; ConfigError as in a file."""
+    """`spec` with overrides and a command's model options on what it was made from; ConfigError as in a file."""
     own = [o for o in overrides if o.target in ("", spec.name)]
     if not own and not options:
         return spec

@@ -337,7 +337,7 @@ class Task:
 
 def requests_of(task: Task, sample: Sample, model: ModelSpec, fingerprint: str, seed: int = 0) -> Iterator[Request]:
     """The requests of one sample, in label order; the key decides what a resumed run skips."""
-    # Outputs made elsewhere are told apart by their sample; nobody is asked a prompt.
+    # Recorded outputs are matched by sample; no prompt is sent anywhere.
     rendered = Rendered(text=sample.id) if entry_of(model).recorded else task.render(sample, model.kind)
     if rendered.ppl is not None:
         for label, text in rendered.ppl.items():

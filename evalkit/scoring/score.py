@@ -22,7 +22,7 @@ from evalkit.scoring.metrics.base import gold_fault
 from evalkit.scoring.metrics.golds import has_gold
 
 MIN_SAMPLES_FOR_CONSTANT_CHECK = 8
-"""From this many samples on, equal scores for all labels of all of them are taken for a broken engine."""
+"""From this many samples on, equal scores for all labels of all of them mean a broken engine."""
 THINKING = "thinking"
 """Detail of a reasoning model's verdict: whether the reply has thinking in it."""
 FAULT = "fault"
@@ -199,7 +199,7 @@ def _judged_apart(metric: Metric, cases: Sequence[Case], options: Options) -> li
     """The values of each case, or why it cannot be judged; one that fails leaves the others as they are."""
     try:
         return list(metric.judge(cases, options.tools()))
-    except Exception:  # which case was it? Programs were run in vain; faults of their rows are seen before
+    except Exception:  # one by one, to find which case it was
         values: list[Values | str] = []
         for case in cases:
             try:

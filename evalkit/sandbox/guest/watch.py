@@ -260,7 +260,7 @@ def watch(control: socket.socket, program: Child, judge: Judge | None, limits: P
         if not limits.session and time.monotonic() - begun > limits.timeout * BUSY_FACTOR + BUSY_SECONDS:
             state.stopped = "busy"
     if judge is not None and judge.lost:
-        program.wait(FAREWELL_SECONDS)  # its own end is told apart from ours
+        program.wait(FAREWELL_SECONDS)  # distinguishes its own exit from our kill
     alive = not program.ended()
     if program.ready_fd >= 0 and program.status is not None:
         program.hear()
