@@ -61,7 +61,7 @@ def _chosen_models(stored: StoredRun, names: tuple[str, ...]) -> list[str]:
 
     bad = [n for n in names if n not in stored.plan.models]
     if bad:
-        raise unknown("model", bad, stored.plan.models)
+        raise unknown("model of this run", bad, stored.plan.models)
     return [m for m in stored.plan.models if m in names or not names]
 
 
