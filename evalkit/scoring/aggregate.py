@@ -127,11 +127,11 @@ class _Rows:
 
     def _full(self, part: Mapping[str, str]) -> int:
         """How many subsets the benchmark has, chosen or not."""
-        listed = self.benchmark.resolved.get("subsets")
+        listed = self.benchmark.subsets
         in_groups = {name for g in self.benchmark.groups for name in g.members}
-        grid = self.benchmark.resolved.get("grid")
-        cells = math.prod(len(values) for values in grid["axes"].values()) if grid else 0
-        return max(len(listed) if isinstance(listed, list) else len(in_groups), cells, len(part))
+        grid = self.benchmark.grid
+        cells = math.prod(len(values) for values in grid.axes.values()) if grid else 0
+        return max(len(listed) if isinstance(listed, tuple) else len(in_groups), cells, len(part))
 
     def _over(self, metric: str, row: str, part: Mapping[str, str], full: int, level: Level) -> Score:
         results = [self.results[s] for s in part if s in self.results]
