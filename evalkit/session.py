@@ -28,6 +28,7 @@ from evalkit.report.contamination import absent_sets
 from evalkit.report.contamination import section as contamination
 from evalkit.report.heatmap import draw, grids_of
 from evalkit.report.notes import notes_of, score_notes, unsafe_notes
+from evalkit.report.results import results_of
 from evalkit.report.summary import Summarizer, load_summarizer, reference_columns
 from evalkit.report.table import Table, make_table, pick_rows, without_subsets
 from evalkit.report.tables import as_csv, as_markdown, as_text
@@ -244,6 +245,9 @@ def score_run(
     finished = replace(finished, text=text)
     store.write_scores(
         {"scores": [encode_score(s) for s in scores], "limited": plan.cut.is_cut, "complete": finished.complete}
+    )
+    store.write_results(
+        results_of(store.name, store.manifest(), plan, scores, failures, table.notes, finished.complete)
     )
     store.set_status(COMPLETE if finished.complete else INCOMPLETE)
     write_heat_maps(finished, plan)
