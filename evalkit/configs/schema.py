@@ -158,7 +158,7 @@ MODEL = Keys(
         "end_strings": TEXTS,
         "system_prompt": TEXT,
         "chat_template": TEXT,
-        "reasoning": Keys({"open": TEXT, "close": TEXT, "budget": INT}),
+        "reasoning": Keys({"open": TEXT, "close": TEXT, "budget": INT, "split": FLAG}),
         "needs_remote_code": FLAG,
         "trust_remote_code": FLAG,
         "revision": TEXT,

@@ -165,8 +165,11 @@ class _Rows:
         if without := sum(r.without_gold for r in results):
             issues.append(Issue("no_gold", f"{without} rows have no gold and are left out"))
         if unfinished := sum(r.counts.unfinished for r in results):
-            text = f"{unfinished} replies ended during reasoning (length limit)"
-            issues.append(Issue("ended_in_reasoning", text))
+            cut = "length limit or stop string" if any(r.undeclared for r in results) else "length limit"
+            issues.append(Issue("ended_in_reasoning", f"{unfinished} replies ended during reasoning ({cut})"))
+        if traces := sum(r.undeclared for r in results):
+            text = f"{traces} replies have a reasoning trace, removed before extraction (--reasoning declares it)"
+            issues.append(Issue("trace_removed", text))
         return tuple(issues)
 
     def _mode(self, part: Mapping[str, str]) -> str:
