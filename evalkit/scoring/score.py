@@ -100,6 +100,10 @@ class SubsetResult:
     """Samples that have no gold: they are left out, of the expected ones too."""
     undeclared: int = 0
     """Replies with a reasoning trace, of a model that declares none."""
+    own_exemplars: int = 0
+    """Samples that stand among their own exemplars."""
+    data_changed: bool = False
+    """Whether the samples were read from data that is not what the model was asked."""
 
 
 def score_subset(
