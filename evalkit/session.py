@@ -275,6 +275,7 @@ def score_pair(
     losses: dict[str, dict[int, float]] = {}
     asked = benchmark.with_draws(plan.facts_of(pair).draws)
     reasoning = plan.models[pair.model].reasoning
+    changed = data_changed(store, plan, pair)
     for subset, samples in stored_subsets(store, plan, pair):
         scored.append(subset)
         try:
@@ -287,7 +288,8 @@ def score_pair(
             continue
         store.write_verdicts(pair.model, pair.benchmark, subset, result.verdicts)
         losses |= {subset: losses_of(result.verdicts)} if benchmark.contrast else {}
-        results[subset] = replace(result, verdicts=())
+        own = plan.facts_of(pair).own_exemplars.get(subset, 0)
+        results[subset] = replace(result, verdicts=(), own_exemplars=own, data_changed=changed)
     rows = aggregate.scores_of(pair.model, benchmark, results, scored, known)
     return rows + (aggregate.contrast_scores(pair.model, benchmark, losses) if not known else [])
 
@@ -308,6 +310,13 @@ def subset_names(store: RunStore, plan: RunPlan, pair: Pair) -> list[str]:
     names = subsets_of(plan.benchmarks[pair.benchmark])
     kept = [s for s in names if fingerprint and store.samples(pair.benchmark, fingerprint, s) is not None]
     return kept or names
+
+
+def data_changed(store: RunStore, plan: RunPlan, pair: Pair) -> bool:
+    """Whether a run that keeps no samples is scored by other data than its model was asked."""
+    fingerprint = plan.facts_of(pair).data_fingerprint
+    kept = any(store.samples(pair.benchmark, fingerprint, s) is not None for s in subset_names(store, plan, pair))
+    return bool(fingerprint) and not kept and plan.task(pair).fingerprint() != fingerprint
 
 
 def stored_subsets(store: RunStore, plan: RunPlan, pair: Pair) -> Iterator[tuple[str, list[IndexedSample]]]:

@@ -1,6 +1,6 @@
 """Writes the tables of keys in docs/configs.md from the records that configs are read into.
 
-    python tools/config_keys.py [--check]
+    python -m tools.config_keys [--check]
 
 A table stands between `<!-- keys: RECORD -->` and `<!-- end -->`. `--check` writes nothing and exits 1 where the file
 is out of date.

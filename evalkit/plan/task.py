@@ -204,6 +204,11 @@ class Task:
         shots = [[e.text, list(e.turns)] for e in (self.exemplars(s) for s in self.subsets)]
         return digest([parts, shots])
 
+    def own_exemplars(self) -> dict[str, int]:
+        """Subset -> how many of its samples stand among their own exemplars; those with none are left out."""
+        counts = {s: len(fewshot.among(self.part(s), self.samples(s), self.exemplars(s))) for s in self.subsets}
+        return {subset: count for subset, count in counts.items() if count}
+
     def check(self) -> None:
         """Load everything and render one prompt of each subset; errors come before any model loads."""
         for subset in self.subsets:

@@ -169,8 +169,16 @@ class _Rows:
         if without := sum(r.without_gold for r in results):
             issues.append(Issue("no_gold", f"{without} rows have no gold and are left out"))
         if unfinished := sum(r.counts.unfinished for r in results):
-            text = f"{unfinished} replies ended during reasoning (length limit)"
-            issues.append(Issue("ended_in_reasoning", text))
+            cut = "length limit or stop string" if any(r.undeclared for r in results) else "length limit"
+            issues.append(Issue("ended_in_reasoning", f"{unfinished} replies ended during reasoning ({cut})"))
+        if traces := sum(r.undeclared for r in results):
+            text = f"{traces} replies have a reasoning trace, removed before extraction (--reasoning declares it)"
+            issues.append(Issue("trace_removed", text))
+        if shown := sum(r.own_exemplars for r in results):
+            issues.append(Issue("own_exemplars", f"{shown} samples stand among their own exemplars"))
+        if any(r.data_changed for r in results):
+            text = "the data changed since the run: scored by the rows as they are now"
+            issues.append(Issue("data_changed", text))
         return tuple(issues)
 
     def _mode(self, part: Mapping[str, str]) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from evalkit.core.errors import EvalkitError
-from evalkit.core.reasoning import NONE, UNFINISHED, Reasoning, split_thinking
+from evalkit.core.reasoning import NONE, UNFINISHED, Reasoning, split_reasoning, undeclared
 from evalkit.core.records import Benchmark, Counts, Issue, Reply, Sample, Verdict
 from evalkit.results.index import IndexedSample
 from evalkit.sandbox import SandboxError, choose, run_programs
@@ -24,7 +24,7 @@ from evalkit.scoring.metrics.golds import has_gold
 MIN_SAMPLES_FOR_CONSTANT_CHECK = 8
 """From this many samples on, equal scores for all labels of all of them mean a broken engine."""
 THINKING = "thinking"
-"""Detail of a reasoning model's verdict: whether the reply has thinking in it."""
+"""Detail of a verdict: whether the reply has a reasoning trace."""
 FAULT = "fault"
 """Detail of a verdict: why an answer cannot be judged."""
 NEEDS_CODE = "not run: scoring executes generated programs, give --allow-code"
@@ -95,6 +95,12 @@ class SubsetResult:
     """Which sample cannot be judged, and why."""
     without_gold: int = 0
     """Samples that have no gold: they are left out, of the expected ones too."""
+    undeclared: int = 0
+    """Replies with a reasoning trace, of a model that declares none."""
+    own_exemplars: int = 0
+    """Samples that stand among their own exemplars."""
+    data_changed: bool = False
+    """Whether the samples were read from data that is not what the model was asked."""
 
 
 def score_subset(
@@ -109,17 +115,19 @@ def score_subset(
     """Judge every sample of a subset by the replies in the store.
 
     `benchmark` has as many draws as the samples were asked for. `reasoning` says how the model marks its
-    reasoning. `noise` is the uncertainty of a text's total log-probability in nats, where the engine measured
-    one (half precision): verdicts then keep their margins, and those below it are counted.
+    reasoning; without it the usual marks are looked for. `noise` is the uncertainty of a text's total
+    log-probability in nats, where the engine measured one (half precision): verdicts then keep their margins,
+    and those below it are counted.
     """
     metric = make_metric(benchmark.metric)
     checked = benchmark.golds == "checked"
     scored = [s for s in samples if has_gold(s.sample.gold)] if metric.uses_gold and checked else samples
+    marks = reasoning or (undeclared(r.text or "" for r in replies.values()) if benchmark.mode == "gen" else None)
     cases, verdicts = [], []
     for indexed in scored:
         fault = gold_fault(metric, benchmark, indexed.sample) if checked else ""
         for draw in _draws(indexed, benchmark):
-            verdict, case = _read(benchmark, indexed.sample, draw, replies, reasoning, fault)
+            verdict, case = _read(benchmark, indexed.sample, draw, replies, marks, fault)
             verdicts.append(verdict)
             cases += [case] if case else []
     broken = _constant(verdicts) if benchmark.mode != "gen" else None
@@ -160,6 +168,7 @@ def score_subset(
         faults=len(faults),
         first_fault=faults[0] if faults else "",
         without_gold=len(samples) - len(scored),
+        undeclared=0 if reasoning else sum(v.detail.get(THINKING, NONE) != NONE for v in verdicts),
     )
 
 
@@ -270,13 +279,15 @@ def _read(
     if benchmark.mode == "gen":
         (reply,) = answered.values()
         text = reply.text or ""
-        parts = split_thinking(text, reasoning, benchmark.gen.stop) if reasoning else None
+        parts = split_reasoning(text, reasoning, benchmark.gen.stop)
         answer: Any = None
         try:
-            answer = extract(parts.answer if parts else text, filled_steps(benchmark, sample), context)
+            answer = extract(parts.answer, filled_steps(benchmark, sample), context)
         except Exception as error:  # a step may fail on one reply, or on what it needs of one row
             fault = fault or f"no answer can be extracted: {reason_of(error)}"
-        detail = {"text": text, "finish": reply.finish, **({THINKING: parts.thinking} if parts else {})}
+        detail = {"text": text, "finish": reply.finish}
+        if reasoning or parts.thinking != NONE:
+            detail[THINKING] = parts.thinking
     else:
         scores = {label: reply.nll or 0.0 for label, reply in answered.items()}
         answer = min(scores, key=lambda label: scores[label])  # the first label wins a tie
