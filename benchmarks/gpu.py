@@ -3,11 +3,11 @@
     python benchmarks/gpu.py --out DIR [--data-root ROOT] [--tokenizer FOLDER] [--only PART[:STEP,…] …]
     python benchmarks/gpu.py --out DIR --rehearse
 
-Parts: `weights` writes a random checkpoint of InternLM2-7B's shape, `correct` compares the device with the
-CPU, `scoring`, `generation` and `long` time the large model. Each part runs in a process of its own with a
-time limit, so a crash or a hang costs the rest nothing. DIR gets PART.json (figures and tracebacks, rewritten
-after every figure), table.txt and log.txt. `--rehearse` runs the same steps on the CPU with tiny models and,
-unless --data-root is given, the package's own sample data. docs/gpu.md says how to read the figures.
+`correct` compares the device with the CPU on small models; `scoring`, `generation` and `long` time a random
+model of InternLM2-7B's shape. Each part runs in a process of its own with a time limit, so a crash or a hang
+costs the other parts nothing. DIR gets PART.json (figures and tracebacks, rewritten after every figure),
+table.txt and log.txt. `--rehearse` runs the same steps on the CPU with tiny models and, unless --data-root is
+given, the package's sample data. docs/gpu.md says how to read the figures.
 Exit status 1 when a step failed, a part did not finish, or a figure is outside its limit.
 """
 
@@ -29,12 +29,13 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from gpu_parts.lab import FAULTS, Lab, Setup, clear, read_part, render
+from gpu_parts.recorder import FAULTS, PartOptions, Recorder, clear, read_part, render
 
-LIMITS: Mapping[str, int] = {"weights": 60, "correct": 130, "scoring": 150, "generation": 125, "long": 75}
+LIMITS: Mapping[str, int] = {"correct": 150, "scoring": 190, "generation": 125, "long": 75}
 """Seconds of each part; together at most 9 minutes."""
 TOTAL = 540
-NEEDS_WEIGHTS = ("scoring", "generation", "long")
+LEAST_SHARED_MEMORY = 20 << 30
+"""Bytes that must be free under /dev/shm for the checkpoint to go there."""
 GRACE = 5
 """Seconds before its limit at which a part writes down where it hangs."""
 
@@ -57,18 +58,14 @@ def main() -> int:
     chosen = selections(args.only)
     for selection in chosen:
         clear(out / f"{selection.part}.json")
-    with tempfile.TemporaryDirectory(prefix="evalkit-gpu-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="evalkit-gpu-", dir=scratch_parent(args.rehearse)) as scratch:
         args.scratch = Path(scratch)
-        args.weights = args.weights or default_weights(args.rehearse, args.scratch)
         deadline = time.monotonic() + args.total
         with (out / "log.txt").open("a", encoding="utf-8") as log:
             for selection in chosen:
                 limit = min(LIMITS[selection.part] * args.scale, deadline - time.monotonic())
                 outcome = supervise(selection, args, limit, log)
-                part = read_part(out, selection.part, outcome)
-                print(render([part]), flush=True)
-        if not args.keep_weights and args.weights.parent != args.scratch:
-            shutil.rmtree(args.weights, ignore_errors=True)
+                print(render([read_part(out, selection.part, outcome)]), flush=True)
     parts = [read_part(out, name) for name in LIMITS if (out / f"{name}.json").exists()]
     table = render(parts)
     (out / "table.txt").write_text(table + "\n", encoding="utf-8")
@@ -77,25 +74,21 @@ def main() -> int:
 
 
 def selections(only: Sequence[str]) -> list[Selection]:
-    """What to run, in the order of `LIMITS`, with the weights in front of the parts that need them."""
+    """What to run, in the order of `LIMITS`."""
     asked: dict[str, tuple[str, ...]] = {}
-    for text in only or [name for name in LIMITS if name != "weights"]:
+    for text in only or LIMITS:
         name, _, steps = text.partition(":")
         if name not in LIMITS:
             raise SystemExit(f"unknown part {name!r}; parts: {', '.join(LIMITS)}")
         asked[name] = asked.get(name, ()) + tuple(step for step in steps.split(",") if step)
-    if any(name in asked for name in NEEDS_WEIGHTS):
-        asked.setdefault("weights", ())
     return [Selection(name, asked[name]) for name in LIMITS if name in asked]
 
 
-def default_weights(rehearse: bool, scratch: Path) -> Path:
-    """Where the large checkpoint goes: memory, where there is room for it, else the temporary folder."""
+def scratch_parent(rehearse: bool) -> str | None:
+    """Folder of the temporary files: memory, where the large checkpoint fits there; None: the usual one."""
     memory = Path("/dev/shm")
-    if rehearse:
-        return scratch / "weights"
-    roomy = memory.is_dir() and shutil.disk_usage(memory).free > 20 << 30
-    return (memory if roomy else Path(tempfile.gettempdir())) / "evalkit-gpu-weights"
+    roomy = memory.is_dir() and shutil.disk_usage(memory).free > LEAST_SHARED_MEMORY
+    return str(memory) if roomy and not rehearse else None
 
 
 def supervise(selection: Selection, args: argparse.Namespace, limit: float, log: Any) -> str:
@@ -103,7 +96,7 @@ def supervise(selection: Selection, args: argparse.Namespace, limit: float, log:
     if limit <= GRACE:
         return "not started: the time is used up"
     command = [sys.executable, str(Path(__file__).resolve()), "--part", selection.part, "--out", str(args.out)]
-    command += ["--weights", str(args.weights), "--scratch", str(args.scratch), "--limit", f"{limit:.0f}"]
+    command += ["--scratch", str(args.scratch), "--limit", f"{limit:.0f}"]
     command += ["--data-root", args.data_root] if args.data_root else []
     command += ["--tokenizer", str(args.tokenizer)] if args.tokenizer else []
     command += ["--rehearse"] if args.rehearse else []
@@ -111,7 +104,8 @@ def supervise(selection: Selection, args: argparse.Namespace, limit: float, log:
     command += [part for fault in args.fault for part in ("--fault", fault)]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false"}
     if args.rehearse:
-        environment |= {"CUDA_VISIBLE_DEVICES": ""}
+        # tiny models compute fastest on one thread
+        environment |= {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
     log.write(f"\n===== {selection.part} {' '.join(selection.steps)} =====\n")
     log.flush()
     process = subprocess.Popen(
@@ -122,7 +116,7 @@ def supervise(selection: Selection, args: argparse.Namespace, limit: float, log:
     except subprocess.TimeoutExpired:
         return f"stopped after its time limit of {limit:.0f} s"
     finally:
-        # the part's own commands and their workers too
+        # the commands that the part started, and their workers, too
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
@@ -136,11 +130,10 @@ def run_part(args: argparse.Namespace) -> int:
     faulthandler.enable()
     faulthandler.dump_traceback_later(max(1.0, args.limit - GRACE))
     faults = dict(fault.split("=") for fault in args.fault)
-    setup = Setup(
+    options = PartOptions(
         part=args.part,
         out=args.out,
         scratch=args.scratch,
-        weights=args.weights,
         data_root=args.data_root or ("samples" if args.rehearse else os.environ.get("EVALKIT_DATA", "")),
         tokenizer=args.tokenizer,
         rehearse=args.rehearse,
@@ -148,16 +141,16 @@ def run_part(args: argparse.Namespace) -> int:
         steps=tuple(step for step in args.steps.split(",") if step),
         fault=faults.get(args.part, ""),
     )
-    lab = Lab(setup)
-    lab.run(lambda: steps_of(args.part, lab))
+    recorder = Recorder(options)
+    recorder.run(lambda: steps_of(args.part, recorder))
     return 0
 
 
-def steps_of(part: str, lab: Lab) -> Mapping[str, Any]:
-    """The steps of a part by name; its module is imported here, so that a fault in it is the part's own."""
+def steps_of(part: str, recorder: Recorder) -> Mapping[str, Any]:
+    """The steps of a part by name; its module is imported here, so that a fault in it stays in the part."""
     import importlib
 
-    steps: Mapping[str, Any] = importlib.import_module(f"gpu_parts.{part}").steps(lab)
+    steps: Mapping[str, Any] = importlib.import_module(f"gpu_parts.{part}").steps(recorder)
     return steps
 
 
@@ -169,8 +162,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", default=[], metavar="PART[:STEP,…]", help="rerun these parts or steps")
     parser.add_argument("--data-root", default="", help="default: EVALKIT_DATA; in a rehearsal `samples`")
     parser.add_argument("--tokenizer", type=Path, help="default: tokenizers/internlm2 beside the data root, else tiny")
-    parser.add_argument("--weights", type=Path, help="folder of the large checkpoint; default: below /dev/shm")
-    parser.add_argument("--keep-weights", action="store_true", help="do not delete it, for a later --only")
     parser.add_argument("--total", type=float, default=TOTAL, help="seconds of the whole call")
     parser.add_argument("--scale", type=float, default=1.0, help="factor on the time limits of the parts")
     parser.add_argument(

@@ -20,9 +20,10 @@ from rows import MMLU, letters
 
 from evalkit.api import load_benchmark
 from evalkit.core.records import GenSettings, ModelSpec, Reply, Request, Turn
-from gpu_parts.lab import Lab, Steps, command_line, peak_gb, reset_peak, run_public
 from gpu_parts.models import FAMILIES, SMALL, SMALL_REHEARSED, write_family
+from gpu_parts.recorder import Recorder, Steps, command_line, peak_gb, reset_peak, run_public
 
+DTYPES = ("float32", "bfloat16")
 CLOSE = 1e-4
 """Nats by which float32 losses of two devices may differ."""
 MOST_TOKENS, MOST_ROWS = 128, 2
@@ -36,18 +37,17 @@ REHEARSED_CHARACTERS = 300
 Replies = Mapping[str, Reply]
 
 
-def steps(lab: Lab) -> Steps:
-    """Every family in both dtypes, then workers, then memory."""
-    part = Correct(lab)
-    out: dict[str, Any] = {}
-    for family in FAMILIES:
-        for dtype in ("float32", "bfloat16"):
-            out[f"{family}_{dtype}"] = partial(part.compare, family, dtype)
-    return {**out, "workers": part.workers, "memory": part.memory}
+def steps(recorder: Recorder) -> Steps:
+    """Float32, then workers and memory; bfloat16 comes last, since some CPUs take minutes for it."""
+    part = Correct(recorder)
+    float32, bfloat16 = (
+        {f"{family}_{dtype}": partial(part.compare, family, dtype) for family in FAMILIES} for dtype in DTYPES
+    )
+    return {**float32, "workers": part.workers, "memory": part.memory, **bfloat16}
 
 
 @dataclass(frozen=True)
-class Way:
+class Variant:
     """How the same requests are run."""
 
     device: str
@@ -61,13 +61,13 @@ class Way:
 class Correct:
     """The steps; they share requests and checkpoints."""
 
-    def __init__(self, lab: Lab) -> None:
-        self.lab = lab
-        self.shape = SMALL_REHEARSED if lab.small else SMALL
+    def __init__(self, recorder: Recorder) -> None:
+        self.recorder = recorder
+        self.shape = SMALL_REHEARSED if recorder.small else SMALL
 
     def checkpoint(self, family: str) -> Path:
         """A folder with a random model of the family, written at the first call."""
-        folder = self.lab.setup.scratch / family
+        folder = self.recorder.options.scratch / family
         if not (folder / "config.json").exists():
             write_family(folder, family, self.shape, self.tokenizer, seed=1)
         return folder
@@ -77,13 +77,13 @@ class Correct:
         """Tiny and with a chat template, on the device too: small models need no large vocabulary."""
         from gpu_parts.models import tiny_tokenizer
 
-        return tiny_tokenizer(self.lab.setup.scratch / "tokenizer-small")
+        return tiny_tokenizer(self.recorder.options.scratch / "tokenizer-small")
 
     @cached_property
     def requests(self) -> list[Request]:
         """ppl, ll and generation: greedy, drawn, chats, and texts that must be cut on the left."""
-        number, root = 2 if self.lab.small else 4, self.lab.setup.data_root
-        fresh, out, written = count(), [], 8 if self.lab.small else 24
+        number, root = 1 if self.recorder.small else 2, self.recorder.options.data_root
+        fresh, out, written = count(), [], 8 if self.recorder.small else 24
         handle = load_benchmark(MMLU, root)
         for sample in handle.samples(SUBJECTS[0], number):
             prompts: Any = handle.render(sample)
@@ -107,48 +107,52 @@ class Correct:
         return out
 
     def compare(self, family: str, dtype: str) -> None:
-        """The requests by every way against padded batches on the CPU."""
-        lab, folder = self.lab, self.checkpoint(family)
-        requests = shortened(self.requests) if lab.small and dtype == "bfloat16" else self.requests
-        reference, facts = answer(folder, Way("cpu", "plain"), dtype, requests)
+        """The requests on the device, by both paths, against padded batches on the CPU."""
+        recorder, folder = self.recorder, self.checkpoint(family)
+        requests = shortened(self.requests) if recorder.small and dtype == "bfloat16" else self.requests
+        reference, facts = answer(folder, Variant("cpu", "plain"), dtype, requests)
         stopping = with_stops(requests, reference)
         expected = {request.key: cut_text(reference[request.key[1:]], request) for request in stopping}
         self._check_cut(requests, reference)
-        for way in (Way(lab.device, "tree"), Way(lab.device, "plain")):
-            replies, own = answer(folder, way, dtype, [*requests, *stopping])
-            if way.path == "tree":
-                chosen = f"{own['engine_path']}, {own['generation_path']}"
-                reason = f"{own['engine_path_reason']}; {own['generation_path_reason']}"
-                lab.figure(f"{way}: path", chosen, "", chosen == "tree, stream", reason)
-            noise = max(facts["score_noise"] or 0, own["score_noise"] or 0)
-            self._check_losses(f"{way}", requests, reference, replies, noise)
+        for variant in (Variant(recorder.device, "tree"), Variant(recorder.device, "plain")):
+            replies, described = answer(folder, variant, dtype, [*requests, *stopping])
+            if variant.path == "tree":
+                chosen = f"{described['engine_path']}, {described['generation_path']}"
+                reason = f"{described['engine_path_reason']}; {described['generation_path_reason']}"
+                recorder.figure(f"{variant}: path", chosen, "", chosen == "tree, stream", reason)
+            noise = max(facts["score_noise"] or 0, described["score_noise"] or 0)
+            self._check_losses(f"{variant}", requests, reference, replies, noise)
             texts = [r for r in requests if r.mode == "gen"]
             same = sum(replies[r.key].text == reference[r.key].text for r in texts)
             exact = dtype == "float32"
-            lab.figure(f"{way}: equal texts", f"{same}/{len(texts)}", "", same == len(texts) if exact else None)
+            recorder.figure(
+                f"{variant}: equal texts", f"{same}/{len(texts)}", "", same == len(texts) if exact else None
+            )
             drawn = [r for r in texts if r.gen is not None and r.gen.temperature > 0]
             same = sum(replies[r.key].text == reference[r.key].text for r in drawn)
-            lab.figure(f"{way}: of them drawn by seed", f"{same}/{len(drawn)}")
+            recorder.figure(f"{variant}: of them drawn by seed", f"{same}/{len(drawn)}")
             same = sum(replies[key].text == text for key, text in expected.items())
             good = same == len(stopping) if exact else None
-            lab.figure(f"{way}: cut at stop strings", f"{same}/{len(stopping)}", "", good)
+            recorder.figure(f"{variant}: cut at stop strings", f"{same}/{len(stopping)}", "", good)
 
     def _check_cut(self, requests: Sequence[Request], reference: Replies) -> None:
         cut = [r.key for r in requests if r.sample_id.startswith(LONG)]
         right = all(reference[key].truncated and reference[key].n_tokens <= self.shape.positions for key in cut)
         if cut:
-            self.lab.figure("long texts are cut on the left", right, "", right)
+            self.recorder.figure("long texts are cut on the left", right, "", right)
 
     def _check_losses(
         self, name: str, requests: Sequence[Request], reference: Replies, replies: Replies, noise: float
     ) -> None:
         """Losses and predictions; in half precision every flip must lie below the noise that load measures."""
-        lab = self.lab
+        recorder = self.recorder
         scored = [r for r in requests if r.mode != "gen"]
         missing = [r.key for r in requests if replies[r.key].error or reference[r.key].error]
-        lab.figure(f"{name}: unanswered", len(missing), "", not missing, replies[missing[0]].error if missing else "")
+        recorder.figure(
+            f"{name}: unanswered", len(missing), "", not missing, replies[missing[0]].error if missing else ""
+        )
         apart = max(abs(_nll(replies[r.key]) - _nll(reference[r.key])) for r in scored)
-        lab.figure(f"{name}: largest loss difference", apart, "nats", apart <= CLOSE if noise == 0 else None)
+        recorder.figure(f"{name}: largest loss difference", apart, "nats", apart <= CLOSE if noise == 0 else None)
         flips = []
         for rows in by_sample(scored).values():
             totals = [_nll(reference[r.key]) * (reference[r.key].n_tokens if r.mode == "ppl" else 1) for r in rows]
@@ -157,67 +161,67 @@ class Correct:
                 flips.append(totals[theirs.index(min(theirs))] - min(totals))
         worst = max(flips, default=0.0)
         note = f"largest margin {worst:.3g} nats, noise {noise:.3g}" if flips or noise else ""
-        lab.figure(f"{name}: changed predictions", len(flips), "", worst <= noise if noise else not flips, note)
+        recorder.figure(f"{name}: changed predictions", len(flips), "", worst <= noise if noise else not flips, note)
 
     def workers(self) -> None:
-        """Two workers on one device, of which one is killed in the middle; the result is that of one alone."""
-        lab, folder = self.lab, self.checkpoint("llama")
-        work = lab.setup.scratch / "runs"
-        long = 64 if lab.small else 256
-        limit = 8 if lab.small else 24
+        """Two workers on one device, one of them killed in mid-run; the replies are those of a single process."""
+        recorder, folder = self.recorder, self.checkpoint("llama")
+        work = recorder.options.scratch / "runs"
+        long = 64 if recorder.small else 256
+        limit = 6 if recorder.small else 24
         common = ["--hf-path", folder, "--datasets", f"{MMLU}:{','.join(SUBJECTS)}", GSM8K, "--limit", limit]
         common += ["--dtype", "float32", "--kind", "base", "--set", f"{GSM8K}:gen.max_out_len={long}"]
-        alone, seconds = run_public(lab, *common, "--work-dir", work / "alone")
-        lab.figure("one worker: complete", bool(alone["complete"]), "", bool(alone["complete"]))
-        lab.figure("one worker", seconds, "s")
+        alone, seconds = run_public(recorder, *common, "--work-dir", work / "alone", "--debug")
+        recorder.figure("in one process: complete", bool(alone["complete"]), "", bool(alone["complete"]))
+        recorder.figure("in one process", seconds, "s")
         # each worker is given one of the listed ids, here the same device
-        both = {} if lab.small else {"CUDA_VISIBLE_DEVICES": "0,0"}
+        both = {} if recorder.small else {"CUDA_VISIBLE_DEVICES": "0,0"}
         command = command_line(*common, "--work-dir", work / "killed", "--max-num-workers", 2)
         began = time.perf_counter()
         process = subprocess.Popen(
-            [*command, "--data-root", lab.setup.data_root, "--json", "--new"],
+            [*command, "--data-root", recorder.options.data_root, "--json", "--new"],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, **both},
         )
         try:
-            found, at = kill_one(process, work / "killed", max(1.0, lab.left() - 5))
-            output, errors = process.communicate(timeout=max(1.0, lab.left() - 2))
+            workers, at = kill_one(process, work / "killed", max(1.0, recorder.left() - 5))
+            output, errors = process.communicate(timeout=max(1.0, recorder.left() - 2))
         finally:
             process.kill()
         print(errors[-4000:], flush=True)
         result = json.loads(output)
-        lab.figure("two workers, one killed: complete", bool(result["complete"]), "", bool(result["complete"]))
-        lab.figure("workers seen", found, "", found == 2)
-        lab.figure("replies at the kill", at, "", found == 2)
-        lab.figure("two workers, one killed", time.perf_counter() - began, "s")
+        recorder.figure("two workers, one killed: complete", bool(result["complete"]), "", bool(result["complete"]))
+        recorder.figure("workers seen", workers, "", workers == 2)
+        recorder.figure("replies at the kill", at, "", workers == 2)
+        recorder.figure("two workers, one killed", time.perf_counter() - began, "s")
         before, after = stored(Path(alone["run"])), stored(Path(result["run"]))
-        lab.figure("replies", len(after), "", before.keys() == after.keys() and len(before) > at)
+        recorder.figure("replies", len(after), "", before.keys() == after.keys() and len(before) > at)
         apart = max(abs((a["nll"] or 0) - (after[k]["nll"] or 0)) for k, a in before.items())
-        lab.figure("largest loss difference", apart, "nats", apart <= CLOSE)
+        recorder.figure("largest loss difference", apart, "nats", apart <= CLOSE)
         same = all(a["text"] == after[k]["text"] for k, a in before.items())
-        lab.figure("equal texts", same, "", same)
+        recorder.figure("equal texts", same, "", same)
 
     def memory(self) -> None:
         """Too little memory for the batches that the engine chose: it halves them and gives the same numbers."""
-        lab, folder = self.lab, self.checkpoint("llama")
+        recorder, folder = self.recorder, self.checkpoint("llama")
         for path in ("plain", "tree"):
-            with engine(folder, Way(lab.device, path), "float32") as made:
+            with engine(folder, Variant(recorder.device, path), "float32") as made:
                 reset_peak()
                 usual = {reply.key: reply for reply in made.run(self.requests)}
                 usual_peak = peak_gb()
-                with scarce_memory(lab) as refused:
+                with scarce_memory(recorder) as refused:
                     replies = {reply.key: reply for reply in made.run(self.requests)}
                 lost = sum(bool(r.error) for r in replies.values())
-                lab.figure(f"{path}: peak with enough memory", usual_peak, "GB")
-                lab.figure(f"{path}: times out of memory", refused[0], "", refused[0] > 0)
-                lab.figure(f"{path}: unanswered", lost, "", lost == 0)
+                recorder.figure(f"{path}: peak with enough memory", usual_peak, "GB")
+                recorder.figure(f"{path}: times out of memory", refused[0], "", refused[0] > 0)
+                recorder.figure(f"{path}: unanswered", lost, "", lost == 0)
                 scored = [k for k, r in usual.items() if r.nll is not None and not replies[k].error]
                 apart = max((abs(_nll(replies[k]) - _nll(usual[k])) for k in scored), default=0.0)
-                lab.figure(f"{path}: largest loss difference", apart, "nats", apart <= CLOSE)
+                recorder.figure(f"{path}: largest loss difference", apart, "nats", apart <= CLOSE)
                 same = all(replies[k].text == r.text for k, r in usual.items())
-                lab.figure(f"{path}: equal texts", same, "", same)
+                recorder.figure(f"{path}: equal texts", same, "", same)
 
 
 def _nll(reply: Reply) -> float:
@@ -233,11 +237,13 @@ def by_sample(requests: Sequence[Request]) -> dict[str, list[Request]]:
 
 
 @contextmanager
-def engine(folder: Path, way: Way, dtype: str) -> Iterator[Any]:
+def engine(folder: Path, variant: Variant, dtype: str) -> Iterator[Any]:
     """A loaded engine."""
     from evalkit.engines.hf.engine import HFEngine
 
-    spec = ModelSpec("m", str(folder), "chat", dtype=dtype, device=way.device, options={"engine_path": way.path})
+    spec = ModelSpec(
+        "m", str(folder), "chat", dtype=dtype, device=variant.device, options={"engine_path": variant.path}
+    )
     made = HFEngine(spec)
     try:
         yield made
@@ -245,9 +251,11 @@ def engine(folder: Path, way: Way, dtype: str) -> Iterator[Any]:
         made.close()
 
 
-def answer(folder: Path, way: Way, dtype: str, requests: Sequence[Request]) -> tuple[Replies, Mapping[str, Any]]:
+def answer(
+    folder: Path, variant: Variant, dtype: str, requests: Sequence[Request]
+) -> tuple[Replies, Mapping[str, Any]]:
     """(replies by key, facts about the engine)."""
-    with engine(folder, way, dtype) as made:
+    with engine(folder, variant, dtype) as made:
         return {reply.key: reply for reply in made.run(requests)}, made.describe()
 
 
@@ -315,7 +323,7 @@ def stored(run: Path) -> dict[str, dict[str, Any]]:
 
 
 @contextmanager
-def scarce_memory(lab: Lab) -> Iterator[list[int]]:
+def scarce_memory(recorder: Recorder) -> Iterator[list[int]]:
     """Inside, memory does not suffice for the usual batches; yields the number of refusals, final on leaving.
 
     On CUDA the process may use what it holds and half of what it took at its peak beyond; in a rehearsal large
@@ -325,7 +333,7 @@ def scarce_memory(lab: Lab) -> Iterator[list[int]]:
     from transformers import LlamaForCausalLM
 
     refused = [0]
-    if lab.device == "cuda":
+    if recorder.device == "cuda":
         torch.cuda.empty_cache()
         total, held = torch.cuda.mem_get_info()[1], torch.cuda.memory_allocated()
         allowed = held + (torch.cuda.max_memory_allocated() - held) // 2

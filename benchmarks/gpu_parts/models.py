@@ -1,15 +1,16 @@
-"""Random checkpoints in folders: small ones of several families, and a large one in InternLM2's layout."""
+"""Random models: small checkpoints of several families, and a large model in InternLM2's layout."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 FAMILIES = ("llama", "qwen3", "gemma3_text")
-DONE = "complete"
+INITIAL_RANGE = 0.02
+"""Standard deviation of the large model's matrices."""
 
 
 @dataclass(frozen=True)
@@ -94,64 +95,77 @@ def write_family(folder: Path, family: str, shape: Shape, tokenizer: Path, seed:
     return folder
 
 
-def write_internlm2(folder: Path, shape: Shape, tokenizer: Path, device: str, dtype: str, seed: int) -> int:
-    """A random checkpoint in InternLM2's layout, a shard a layer, made on the device; its bytes."""
+def random_internlm2(shape: Shape, device: str, dtype: str, seed: int) -> Any:
+    """A random model of InternLM2's kind, made on the device, in eval mode."""
     import torch
+
+    from evalkit.engines.hf.internlm.model import InternLM2ForCausalLM, llama_config
+
+    config = llama_config(_internlm2_config(shape, dtype), "the random model")
+    make: Any = InternLM2ForCausalLM
+    with torch.device(device):
+        model = make._from_config(config, dtype=getattr(torch, dtype))
+    generator = torch.Generator(device).manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.normal_(0, INITIAL_RANGE, generator=generator)
+    return model.eval()
+
+
+def write_internlm2(folder: Path, model: Any, shape: Shape, tokenizer: Path) -> int:
+    """The model as a checkpoint in InternLM2's own names and layout, a shard a layer; its bytes."""
     from safetensors.torch import save_file
 
-    shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    generator = torch.Generator(device).manual_seed(seed)
-    kind = getattr(torch, dtype)
     where: dict[str, str] = {}
     total = 0
 
-    def matrix(rows: int, columns: int, scale: float = 0.02) -> torch.Tensor:
-        made = torch.empty((rows, columns), dtype=kind, device=device)
-        return made.normal_(0, scale, generator=generator).cpu()
-
-    def save(name: str, tensors: dict[str, torch.Tensor]) -> None:
+    def save(name: str, tensors: dict[str, Any]) -> None:
         nonlocal total
-        save_file(tensors, folder / name, {"format": "pt"})
-        where.update(dict.fromkeys(tensors, name))
-        total += sum(tensor.nbytes for tensor in tensors.values())
+        kept = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
+        save_file(kept, folder / name, {"format": "pt"})
+        where.update(dict.fromkeys(kept, name))
+        total += sum(tensor.nbytes for tensor in kept.values())
 
-    ones = torch.ones(shape.hidden, dtype=kind)
-    fused = (shape.heads + 2 * shape.kv_heads) * (shape.hidden // shape.heads)
-    for i in range(shape.layers):
+    for i, layer in enumerate(model.model.layers):
         name = f"model.layers.{i}"
         save(
             f"layer-{i:02}.safetensors",
             {
-                f"{name}.attention.wqkv.weight": matrix(fused, shape.hidden),
-                f"{name}.attention.wo.weight": matrix(shape.hidden, shape.hidden),
-                f"{name}.feed_forward.w1.weight": matrix(shape.inner, shape.hidden),
-                f"{name}.feed_forward.w3.weight": matrix(shape.inner, shape.hidden),
-                f"{name}.feed_forward.w2.weight": matrix(shape.hidden, shape.inner),
-                f"{name}.attention_norm.weight": ones.clone(),
-                f"{name}.ffn_norm.weight": ones.clone(),
+                f"{name}.attention.wqkv.weight": _fuse(layer.self_attn, shape),
+                f"{name}.attention.wo.weight": layer.self_attn.o_proj.weight,
+                f"{name}.feed_forward.w1.weight": layer.mlp.gate_proj.weight,
+                f"{name}.feed_forward.w3.weight": layer.mlp.up_proj.weight,
+                f"{name}.feed_forward.w2.weight": layer.mlp.down_proj.weight,
+                f"{name}.attention_norm.weight": layer.input_layernorm.weight,
+                f"{name}.ffn_norm.weight": layer.post_attention_layernorm.weight,
             },
         )
     rest = {
-        "model.tok_embeddings.weight": matrix(shape.vocab, shape.hidden),
-        "model.norm.weight": ones,
-        "output.weight": matrix(shape.vocab, shape.hidden),
+        "model.tok_embeddings.weight": model.model.embed_tokens.weight,
+        "model.norm.weight": model.model.norm.weight,
+        "output.weight": model.lm_head.weight,
     }
     save("rest.safetensors", rest)
     index = {"metadata": {"total_size": total}, "weight_map": where}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
+    dtype = str(model.dtype).removeprefix("torch.")
     (folder / "config.json").write_text(json.dumps(_internlm2_config(shape, dtype)), encoding="utf-8")
     for file in tokenizer.iterdir():
         if file.is_file():
             shutil.copyfile(file, folder / file.name)
-    (folder / DONE).write_text(json.dumps(asdict(shape)), encoding="utf-8")
     return total
 
 
-def is_complete(folder: Path, shape: Shape) -> bool:
-    """Whether `write_internlm2` has finished a checkpoint of this shape here."""
-    mark = folder / DONE
-    return mark.is_file() and json.loads(mark.read_text(encoding="utf-8")) == asdict(shape)
+def _fuse(attention: Any, shape: Shape) -> Any:
+    """q, k and v as InternLM2 keeps them: for every key-value head its query heads, its key, its value."""
+    import torch
+
+    size = shape.hidden // shape.heads
+    projections = (attention.q_proj, attention.k_proj, attention.v_proj)
+    parts = [p.weight.reshape(shape.kv_heads, -1, size, shape.hidden) for p in projections]
+    return torch.cat(parts, dim=1).reshape(-1, shape.hidden)
 
 
 def _internlm2_config(shape: Shape, dtype: str) -> dict[str, Any]:

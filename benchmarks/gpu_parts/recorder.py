@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -23,15 +24,13 @@ Steps = Mapping[str, Callable[[], None]]
 
 
 @dataclass(frozen=True)
-class Setup:
-    """What a part is told by the command line."""
+class PartOptions:
+    """The command line of a part."""
 
     part: str
     out: Path
     scratch: Path
     """For files that are not results."""
-    weights: Path
-    """Folder of the large checkpoint."""
     data_root: str
     tokenizer: Path | None
     rehearse: bool
@@ -56,11 +55,11 @@ class Figure:
     note: str
 
 
-class Lab:
+class Recorder:
     """Runs the steps of one part and keeps what they find in PART.json."""
 
-    def __init__(self, setup: Setup) -> None:
-        self.setup = setup
+    def __init__(self, setup: PartOptions) -> None:
+        self.options = setup
         self._figures: list[Figure] = []
         self._faults: list[dict[str, str]] = []
         self._steps: list[dict[str, Any]] = []
@@ -73,7 +72,7 @@ class Lab:
     @property
     def small(self) -> bool:
         """Whether this is a rehearsal, whose models are tiny."""
-        return self.setup.rehearse
+        return self.options.rehearse
 
     @property
     def device(self) -> str:
@@ -85,19 +84,19 @@ class Lab:
         """A folder with a tokenizer: the one named, InternLM2's beside the data, else a tiny one made here."""
         from gpu_parts.models import tiny_tokenizer
 
-        if self.setup.tokenizer is not None:
-            return self.setup.tokenizer
-        root = Path(self.setup.data_root)
+        if self.options.tokenizer is not None:
+            return self.options.tokenizer
+        root = Path(self.options.data_root)
         for place in (root, root.parent):
             if not self.small and (place / "tokenizers" / "internlm2").is_dir():
                 return place / "tokenizers" / "internlm2"
         if not self.small:
             raise FileNotFoundError(f"no tokenizers/internlm2 in or beside {root}; name one with --tokenizer")
-        return tiny_tokenizer(self.setup.scratch / "tokenizer")
+        return tiny_tokenizer(self.options.scratch / "tokenizer")
 
     def left(self) -> float:
         """Seconds until the part is stopped."""
-        return self.setup.until - time.monotonic()
+        return self.options.until - time.monotonic()
 
     def figure(
         self, name: str, value: float | int | str | bool, unit: str = "", good: bool | None = None, note: str = ""
@@ -117,16 +116,16 @@ class Lab:
         """Run the steps that `load` gives; a step that fails leaves its traceback and the next one runs."""
         steps = self._guard("start", lambda: self._start(load))
         names = list(steps or ())
-        unknown = [name for name in self.setup.steps if steps and name not in steps]
+        unknown = [name for name in self.options.steps if steps and name not in steps]
         if unknown:
             self._guard("start", lambda: _raise(ValueError(f"no step {unknown[0]!r}; steps: {', '.join(names)}")))
-        chosen = [name for name in names if not self.setup.steps or name in self.setup.steps]
+        chosen = [name for name in names if not self.options.steps or name in self.options.steps]
         for number, name in enumerate(chosen):
             began = time.monotonic()
             self._guard(name, (steps or {})[name])
             self._steps.append({"name": name, "seconds": round(time.monotonic() - began, 2)})
             self._write()
-            if number == 0 and self.setup.fault:
+            if number == 0 and self.options.fault:
                 self._guard("planted", self._plant)
         self._finished = True
         self._write()
@@ -154,7 +153,7 @@ class Lab:
             return None
 
     def _plant(self) -> None:
-        kind = self.setup.fault
+        kind = self.options.fault
         if kind == "die":
             os.kill(os.getpid(), signal.SIGKILL)
         if kind == "hang":
@@ -164,7 +163,7 @@ class Lab:
     def _write(self) -> None:
         """Rewrite PART.json in one go, so that it is whole at any moment."""
         facts = {
-            "part": self.setup.part,
+            "part": self.options.part,
             "device": self._device,
             "finished": self._finished,
             "steps": self._steps,
@@ -172,7 +171,7 @@ class Lab:
             "faults": self._faults,
             "attachments": self._attachments,
         }
-        _replace(self.setup.out / f"{self.setup.part}.json", facts)
+        _replace(self.options.out / f"{self.options.part}.json", facts)
 
 
 def _raise(error: Exception) -> None:
@@ -229,15 +228,15 @@ def command_line(*args: object) -> list[str]:
     return [sys.executable, str(ROOT / "run.py"), *map(str, args)]
 
 
-def run_public(lab: Lab, *args: object, **environment: str) -> tuple[dict[str, Any], float]:
+def run_public(recorder: Recorder, *args: object, **environment: str) -> tuple[dict[str, Any], float]:
     """(the command's JSON result, wall seconds); RuntimeError with its messages when it fails."""
     began = time.perf_counter()
     done = subprocess.run(
-        command_line(*args, "--data-root", lab.setup.data_root, "--json", "--new"),
+        command_line(*args, "--data-root", recorder.options.data_root, "--json", "--new"),
         capture_output=True,
         text=True,
         env={**os.environ, **environment},
-        timeout=max(1.0, lab.left() - 1),
+        timeout=max(1.0, recorder.left() - 1),
     )
     seconds = time.perf_counter() - began
     print(done.stderr[-4000:], flush=True)
@@ -260,6 +259,15 @@ def reset_peak() -> None:
 
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
+
+
+def free_memory() -> None:
+    """Give back what no tensor needs any more."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def synchronize() -> None:
