@@ -125,16 +125,18 @@ class Generation:
 
     def transformers(self) -> None:
         """transformers' continuous batching, with the same lengths; it may refuse a machine or a version."""
-        from transformers import GenerationConfig
+        from transformers import ContinuousBatchingConfig, GenerationConfig
 
         model, recorder = self.large.model, self.recorder
-        items = self.items[:2] if recorder.small else self.items  # on a CPU a prompt takes seconds
+        items = self.items[:2] if recorder.small else self.items
+        # by default its pages take most of the memory, which a CPU needs a minute to fill
+        pages = ContinuousBatchingConfig(num_blocks=16, max_batch_tokens=1024) if recorder.small else None
         make: Any = GenerationConfig
         config = make(max_new_tokens=max(self.lengths.values()), do_sample=False, eos_token_id=-1, pad_token_id=0)
         done: dict[str, int] = {}
 
         def run() -> None:
-            manager = model.init_continuous_batching(generation_config=config)
+            manager = model.init_continuous_batching(config, continuous_batching_config=pages)
             manager.start()
             try:
                 for item in items:
