@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -32,8 +33,9 @@ SUBJECTS = ("anatomy", "astronomy")
 GSM8K = "gsm8k_gen_17d0dc"
 LONG = "long/"
 """Samples that do not fit the model."""
-REHEARSED_CHARACTERS = 300
-"""Of a bfloat16 text in a rehearsal."""
+CHARACTERS, CHARACTERS_REHEARSED = None, 300
+"""What is taken of the end of a text; None: all."""
+WORKER_MODULE = "evalkit.execution.worker"
 Replies = Mapping[str, Reply]
 
 
@@ -84,20 +86,27 @@ class Correct:
         """ppl, ll and generation: greedy, drawn, chats, and texts that must be cut on the left."""
         number, root = 1 if self.recorder.small else 2, self.recorder.options.data_root
         fresh, out, written = count(), [], 8 if self.recorder.small else 24
+        characters = CHARACTERS_REHEARSED if self.recorder.small else CHARACTERS
+        end = slice(None if characters is None else -characters, None)
         handle = load_benchmark(MMLU, root)
         for sample in handle.samples(SUBJECTS[0], number):
             prompts: Any = handle.render(sample)
-            out += [Request(f"{next(fresh)}", sample.id, "ppl", text=t, label=label) for label, t in prompts.items()]
-        questions = letters(root, SUBJECTS[1], number)
-        for question in questions:
             out += [
-                Request(f"{next(fresh)}", question.id, "ll", text=question.context, continuation=option, label=option)
-                for option in question.options
+                Request(f"{next(fresh)}", sample.id, "ppl", text=f"{text}"[end], label=label)
+                for label, text in prompts.items()
+            ]
+        questions = letters(root, SUBJECTS[1], number)
+        for q in questions:
+            out += [
+                Request(f"{next(fresh)}", q.id, "ll", text=q.context[end], continuation=option, label=option)
+                for option in q.options
             ]
         tasks = [load_benchmark(GSM8K, root).render(s) for s in load_benchmark(GSM8K, root).samples(None, 2 * number)]
         greedy, drawn = GenSettings(written), GenSettings(written, temperature=0.8, top_p=0.9, seed=7)
         for k, text in enumerate(tasks):
-            out.append(Request(f"{next(fresh)}", f"gen/{k}", "gen", text=f"{text}", gen=drawn if k % 2 else greedy))
+            out.append(
+                Request(f"{next(fresh)}", f"gen/{k}", "gen", text=f"{text}"[end], gen=drawn if k % 2 else greedy)
+            )
             turns = (Turn("user", f"{text}"[-300:]),)
             out.append(Request(f"{next(fresh)}", f"chat/{k}", "gen", turns=turns, gen=drawn if k % 2 else greedy))
         # in a vocabulary of 2,048 tokens a character takes at least a quarter of one here
@@ -109,7 +118,9 @@ class Correct:
     def compare(self, family: str, dtype: str) -> None:
         """The requests on the device, by both paths, against padded batches on the CPU."""
         recorder, folder = self.recorder, self.checkpoint(family)
-        requests = shortened(self.requests) if recorder.small and dtype == "bfloat16" else self.requests
+        requests = self.requests
+        if recorder.small and dtype == "bfloat16":
+            requests = [r for r in requests if not r.sample_id.startswith(LONG)]  # a CPU may take minutes for it
         reference, facts = answer(folder, Variant("cpu", "plain"), dtype, requests)
         stopping = with_stops(requests, reference)
         expected = {request.key: cut_text(reference[request.key[1:]], request) for request in stopping}
@@ -120,11 +131,11 @@ class Correct:
                 chosen = f"{described['engine_path']}, {described['generation_path']}"
                 reason = f"{described['engine_path_reason']}; {described['generation_path_reason']}"
                 recorder.figure(f"{variant}: path", chosen, "", chosen == "tree, stream", reason)
-            noise = max(facts["score_noise"] or 0, described["score_noise"] or 0)
+            exact = dtype == "float32"
+            noise = None if exact else max(facts["score_noise"], described["score_noise"])
             self._check_losses(f"{variant}", requests, reference, replies, noise)
             texts = [r for r in requests if r.mode == "gen"]
             same = sum(replies[r.key].text == reference[r.key].text for r in texts)
-            exact = dtype == "float32"
             recorder.figure(
                 f"{variant}: equal texts", f"{same}/{len(texts)}", "", same == len(texts) if exact else None
             )
@@ -142,9 +153,9 @@ class Correct:
             self.recorder.figure("long texts are cut on the left", right, "", right)
 
     def _check_losses(
-        self, name: str, requests: Sequence[Request], reference: Replies, replies: Replies, noise: float
+        self, name: str, requests: Sequence[Request], reference: Replies, replies: Replies, noise: float | None
     ) -> None:
-        """Losses and predictions; in half precision every flip must lie below the noise that load measures."""
+        """Losses and predictions; in half precision every flip must lie below the noise that loading measures."""
         recorder = self.recorder
         scored = [r for r in requests if r.mode != "gen"]
         missing = [r.key for r in requests if replies[r.key].error or reference[r.key].error]
@@ -152,7 +163,7 @@ class Correct:
             f"{name}: unanswered", len(missing), "", not missing, replies[missing[0]].error if missing else ""
         )
         apart = max(abs(_nll(replies[r.key]) - _nll(reference[r.key])) for r in scored)
-        recorder.figure(f"{name}: largest loss difference", apart, "nats", apart <= CLOSE if noise == 0 else None)
+        recorder.figure(f"{name}: largest loss difference", apart, "nats", apart <= CLOSE if noise is None else None)
         flips = []
         for rows in by_sample(scored).values():
             totals = [_nll(reference[r.key]) * (reference[r.key].n_tokens if r.mode == "ppl" else 1) for r in rows]
@@ -160,8 +171,9 @@ class Correct:
             if len(rows) > 1 and theirs.index(min(theirs)) != totals.index(min(totals)):
                 flips.append(totals[theirs.index(min(theirs))] - min(totals))
         worst = max(flips, default=0.0)
-        note = f"largest margin {worst:.3g} nats, noise {noise:.3g}" if flips or noise else ""
-        recorder.figure(f"{name}: changed predictions", len(flips), "", worst <= noise if noise else not flips, note)
+        note = "" if noise is None else f"largest margin {worst:.3g} nats, noise {noise:.3g}"
+        good = not flips if noise is None else worst <= noise
+        recorder.figure(f"{name}: changed predictions", len(flips), "", good, note)
 
     def workers(self) -> None:
         """Two workers on one device, one of them killed in mid-run; the replies are those of a single process."""
@@ -186,7 +198,7 @@ class Correct:
             env={**os.environ, **both},
         )
         try:
-            workers, at = kill_one(process, work / "killed", max(1.0, recorder.left() - 5))
+            workers, at = kill_busy_worker(process, work / "killed", max(1.0, recorder.left() - 5))
             output, errors = process.communicate(timeout=max(1.0, recorder.left() - 2))
         finally:
             process.kill()
@@ -259,11 +271,6 @@ def answer(
         return {reply.key: reply for reply in made.run(requests)}, made.describe()
 
 
-def shortened(requests: Sequence[Request]) -> list[Request]:
-    """The ends of the texts: a CPU may take minutes for bfloat16. What was made too long stays away."""
-    return [replace(r, text=r.text[-REHEARSED_CHARACTERS:]) for r in requests if not r.sample_id.startswith(LONG)]
-
-
 def with_stops(requests: Sequence[Request], replies: Replies) -> list[Request]:
     """The plain greedy generation requests once more, each with a stop string out of the middle of its output."""
     out = []
@@ -283,32 +290,35 @@ def cut_text(reply: Reply, request: Request) -> str | None:
     return None if reply.text is None else reply.text.partition(stop)[0]
 
 
-def kill_one(process: subprocess.Popen[str], work: Path, seconds: float) -> tuple[int, int]:
-    """Kill a worker as soon as replies are there; (workers seen, replies at that moment)."""
+def kill_busy_worker(process: subprocess.Popen[str], work: Path, seconds: float) -> tuple[int, int]:
+    """Kill a worker that has given replies, as soon as there are two; (workers seen, replies at that moment)."""
     deadline = time.monotonic() + seconds
     most = 0
     while time.monotonic() < deadline and process.poll() is None:
         workers = workers_of(process.pid)
         most = max(most, len(workers))
-        lines = sum(len(file.read_bytes().splitlines()) for file in work.glob("*/replies/**/*.jsonl"))
-        if lines and workers and most == 2:
-            os.kill(workers[-1], signal.SIGKILL)
-            return most, lines
+        files = [file for file in work.glob("*/replies/**/*.jsonl") if file.stat().st_size]
+        # a reply file is called SUBSET.WORKER.jsonl
+        busy = [pid for name, pid in workers.items() if any(file.stem.endswith(f".{name}") for file in files)]
+        if busy and most == 2:
+            os.kill(busy[0], signal.SIGKILL)
+            return most, sum(len(file.read_bytes().splitlines()) for file in files)
         time.sleep(0.02)
     raise RuntimeError(f"no worker could be killed: {most} seen, the command's status is {process.poll()}")
 
 
-def workers_of(parent: int) -> list[int]:
-    """Process ids of the workers that a run has started."""
-    out = []
+def workers_of(parent: int) -> dict[str, int]:
+    """Name → process id of the workers that a run has started."""
+    out = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            words = (folder / "cmdline").read_bytes().split(b"\0")
+            words = (folder / "cmdline").read_bytes().decode().split("\0")
             status = (folder / "stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            continue  # it has ended meanwhile
-        if b"evalkit.execution.worker" in words and int(status[1]) == parent:
-            out.append(int(folder.name))
+        except (OSError, UnicodeDecodeError):
+            continue  # it has ended meanwhile, or is none of ours
+        if WORKER_MODULE in words and int(status[1]) == parent:
+            # behind the module: the run's folder, the model, the worker's name
+            out[words[words.index(WORKER_MODULE) + 3]] = int(folder.name)
     return out
 
 
@@ -334,9 +344,11 @@ def scarce_memory(recorder: Recorder) -> Iterator[list[int]]:
 
     refused = [0]
     if recorder.device == "cuda":
+        gc.collect()
         torch.cuda.empty_cache()
-        total, held = torch.cuda.mem_get_info()[1], torch.cuda.memory_allocated()
-        allowed = held + (torch.cuda.max_memory_allocated() - held) // 2
+        total, extra = torch.cuda.mem_get_info()[1], torch.cuda.max_memory_allocated() - torch.cuda.memory_allocated()
+        # the limit is on what the allocator has reserved, gaps included
+        allowed = torch.cuda.memory_reserved() + extra // 2
         before = torch.cuda.memory_stats()["num_ooms"]
         torch.cuda.set_per_process_memory_fraction(allowed / total)
         try:

@@ -10,13 +10,14 @@ from typing import Any
 
 import generation as benchmark
 
-from evalkit.engines.hf.generate.plain import Endings, generate
-from evalkit.engines.hf.generate.slots import Slots
+from evalkit.engines.hf.generate.plain import full_length, generate
+from evalkit.engines.hf.generate.slots import Slots, rounded
+from evalkit.engines.hf.generate.stop_criteria import StopCriteria
 from evalkit.engines.hf.generate.stream import prefix_length, stream, stream_fits
 from evalkit.engines.hf.memory import GEN_ROWS_GPU, choose_budget
 from evalkit.engines.hf.tokens import Encoded
 from gpu_parts.large import LargeModel
-from gpu_parts.recorder import Recorder, Steps, timed
+from gpu_parts.recorder import Recorder, Steps, free_memory, timed
 
 GSM8K = "gsm8k_gen_17d0dc"
 PROMPTS, PROMPTS_REHEARSED = 256, 6
@@ -29,7 +30,7 @@ STOPPING_SECONDS = 16
 """Left of the part's time limit when continuous batching by transformers is given up."""
 STEPS = 8
 """Decode steps that are timed."""
-NO_END = Endings((), (), (), 0)
+NO_END = StopCriteria((), (), (), 0)
 """Lengths come from the schedule alone."""
 
 
@@ -113,7 +114,12 @@ class Generation:
     def slots(self, slots: int) -> None:
         """Continuous batching with so many rows in flight."""
         count = len(self.items) if self.recorder.small or slots >= 64 else PROMPTS_OF_FEW_SLOTS
-        common = (self.large.model, self.large.words, self.items[:count], NO_END, self.tokens)
+        items = self.items[:count]
+        prefix = prefix_length(items)
+        room = prefix + slots * rounded(max(map(full_length, items)) - prefix)
+        fit = min(slots, (self.tokens - prefix) // rounded(max(map(full_length, items)) - prefix))
+        self.recorder.figure("rows that the engine's own budget lets run", fit, note=f"{slots} run here")
+        common = (self.large.model, self.large.words, items, NO_END, room)
         self._measure(lambda: stream(*common, slots, GEN_ROWS_GPU), count)
 
     def padded(self) -> None:
@@ -184,3 +190,4 @@ class Generation:
                 f"{rows} rows: memory floor", 1e3 * floor, "ms", note=f"{seconds / floor:.3g} times the floor"
             )
             del slots, step
+            free_memory()

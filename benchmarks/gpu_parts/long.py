@@ -11,8 +11,9 @@ import generation as benchmark
 from evalkit.api import load_benchmark
 from evalkit.core.records import GenSettings, Request
 from evalkit.core.sequences import unique_length
-from evalkit.engines.hf.generate.plain import Endings, generate
+from evalkit.engines.hf.generate.plain import generate
 from evalkit.engines.hf.generate.slots import Slots
+from evalkit.engines.hf.generate.stop_criteria import StopCriteria
 from evalkit.engines.hf.generate.stream import stream
 from evalkit.engines.hf.tokens import Encoded
 from gpu_parts.large import LargeModel
@@ -26,17 +27,18 @@ LENGTHS, LENGTHS_REHEARSED = (32_768, 131_072, 204_800), (512, 1024, 1536)
 FEW_LAYERS = 4
 """The layers that long prompts run through: with all of them one prompt would take the whole time."""
 NEW = 16
+SPARE_SECONDS = 8.0
+"""Left of the part's time by a prefill that is begun."""
 
 
 def steps(recorder: Recorder) -> Steps:
-    """Prefill, the needle column, and the longest prefill last: it may be cut off by the time limit."""
+    """Prefill with all layers and with few, then the needle column, which takes longest."""
     part = Long(recorder)
-    first, middle, longest = LENGTHS_REHEARSED if recorder.small else LENGTHS
-    out: dict[str, Any] = {f"all_layers_{first}": partial(part.prefill, first, all_layers=True)}
+    lengths = LENGTHS_REHEARSED if recorder.small else LENGTHS
+    out: dict[str, Any] = {f"all_layers_{lengths[0]}": partial(part.prefill, lengths[0], all_layers=True)}
     out["few_layers"] = part.few_layers
-    out |= {f"prefill_{length}": partial(part.prefill, length, all_layers=False) for length in (first, middle)}
+    out |= {f"prefill_{length}": partial(part.prefill, length, all_layers=False) for length in lengths}
     out["needle"] = part.needle
-    out[f"prefill_{longest}"] = partial(part.prefill, longest, all_layers=False)
     return out
 
 
@@ -46,6 +48,8 @@ class Long:
     def __init__(self, recorder: Recorder) -> None:
         self.recorder = recorder
         self.large = LargeModel(recorder)
+        self._pace = 0.0
+        """Seconds a squared token with few layers, by the last prefill."""
 
     def _cut_layers(self) -> int:
         """Keep only the first few layers of the model; how many."""
@@ -68,6 +72,10 @@ class Long:
         recorder = self.recorder
         if not all_layers:
             self._cut_layers()
+        expected = 0.0 if all_layers else self._pace * length**2
+        if expected > recorder.left() - SPARE_SECONDS:
+            recorder.figure("left out", True, note=f"it takes about {expected:.0f} s, {recorder.left():.0f} s are left")
+            return
         model = self.large.model
         ids = [3 + (7 * i + i * i) % 1000 for i in range(length)]
         free_memory()
@@ -79,6 +87,7 @@ class Long:
             finite.append(bool(slots.prefill(0, ids[-1:]).isfinite().all()))
 
         seconds = timed(run)
+        self._pace = self._pace if all_layers else seconds / length**2
         layers = model.config.num_hidden_layers
         recorder.figure("finite", finite[0], "", finite[0])
         recorder.figure("time", seconds, "s", note=f"{layers} of {self.large.shape.layers} layers")
@@ -97,11 +106,11 @@ class Long:
         )
         recorder.figure("tokens sent / unique", sent / unique)
         room = max(len(i.ids) for i in items) * (len(items) + 1)
-        endings = Endings((), (), (), 0)
+        endings = StopCriteria((), (), (), 0)
         common = (model, words, items, endings)
         paths = {
-            "shared": lambda: stream(*common, room, len(items), 1),
             "not shared": lambda: generate(*common, room, 1),
+            "shared": lambda: stream(*common, room, len(items), 1),
         }
         texts: dict[str, Any] = {}
         for name, path in paths.items():

@@ -47,7 +47,7 @@ LARGE_DTYPE, LARGE_DTYPE_REHEARSED = "bfloat16", "float32"
 INTERNLM2_7B = Shape(4096, 32, 32, 8, 14336, 92544, 262144)
 LARGE_REHEARSED = Shape(64, 2, 4, 2, 128, 2048, 16384)
 SMALL = Shape(768, 12, 12, 4, 2816, 2048, 2048)
-SMALL_REHEARSED = Shape(64, 2, 4, 2, 128, 2048, 2560)
+SMALL_REHEARSED = Shape(64, 2, 4, 2, 128, 2048, 512)
 
 
 def tiny_tokenizer(folder: Path) -> Path:

@@ -19,6 +19,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 FAULTS = ("raise", "die", "hang")
 """Faults that can be planted: an exception in a step, the death of the process, a step that never ends."""
+FREE_SHARE, FREE_SECONDS = 0.9, 15.0
+"""Memory that must be free before a part begins, and how long it waits for a process that has just been ended."""
 NO_DEVICE = "torch sees no CUDA device here; --rehearse runs the same on the CPU"
 Steps = Mapping[str, Callable[[], None]]
 
@@ -136,6 +138,7 @@ class Recorder:
         if not self.small and not torch.cuda.is_available():
             raise RuntimeError(NO_DEVICE)
         self._device = "CPU (rehearsal)" if self.small else torch.cuda.get_device_name()
+        self.figure("memory free at the start", 100 * wait_for_memory(), "%", note=versions())
         return load()
 
     def _guard(self, name: str, step: Callable[[], Any]) -> Any:
@@ -176,6 +179,33 @@ class Recorder:
 
 def _raise(error: Exception) -> None:
     raise error
+
+
+def wait_for_memory() -> float:
+    """Share of the device's memory that is free, as soon as it is most of it or the time is up; 1 without CUDA."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return 1.0
+    deadline = time.monotonic() + FREE_SECONDS
+    while True:
+        free, total = torch.cuda.mem_get_info()
+        if free > FREE_SHARE * total or time.monotonic() > deadline:
+            return free / total
+        time.sleep(0.2)
+
+
+def versions() -> str:
+    """What computes."""
+    import platform
+
+    import torch
+    import transformers
+
+    cuda = f", CUDA {torch.version.cuda}" if torch.version.cuda else ""
+    return (
+        f"Python {platform.python_version()}, torch {torch.__version__}{cuda}, transformers {transformers.__version__}"
+    )
 
 
 def _replace(file: Path, facts: Mapping[str, Any]) -> None:
@@ -241,9 +271,24 @@ def run_public(recorder: Recorder, *args: object, **environment: str) -> tuple[d
     seconds = time.perf_counter() - began
     print(done.stderr[-4000:], flush=True)
     if done.returncode != 0:
-        raise RuntimeError(f"the command ended with status {done.returncode}: {done.stderr[-1500:]}")
+        print(done.stdout[-4000:], flush=True)
+        raise RuntimeError(f"status {done.returncode}: {last_line(done.stderr) or failures(done.stdout)}")
     result: dict[str, Any] = json.loads(done.stdout)
     return result, seconds
+
+
+def last_line(text: str) -> str:
+    """The last line that says something."""
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
+
+
+def failures(text: str) -> str:
+    """Why a command that wrote its JSON result failed, else the end of what it wrote."""
+    try:
+        causes = [str(failure) for failure in json.loads(text)["failures"]]
+    except (ValueError, KeyError, TypeError):
+        return last_line(text)
+    return "; ".join(causes)[:1500]
 
 
 def peak_gb() -> float:
