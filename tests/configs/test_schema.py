@@ -122,7 +122,7 @@ def test_a_type_that_no_config_can_hold_is_refused() -> None:
 
 
 def test_the_tables_of_the_docs_are_those_of_the_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert config_keys.main(["--check"]) == 0, "run python tools/config_keys.py"
+    assert config_keys.main(["--check"]) == 0, "run python -m tools.config_keys"
     text = config_keys.FILE.read_text(encoding="utf-8")
     records = [match[2] for match in config_keys.TABLE.finditer(text)]
     assert records == ["Benchmark", "DataSpec", "ShotSpec", "GenSpec", "ModelSpec", "SummarizerFile"]
