@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from evalkit.configs.catalog import ConfigCatalog, open_catalog
 from evalkit.core.digest import plain
-from evalkit.core.errors import EvalkitError, ModelError, RunFailed, StoreError
-from evalkit.core.records import Job, Score
+from evalkit.core.errors import DataError, EvalkitError, ModelError, RunFailed, StoreError
+from evalkit.core.records import Job, Sample, Score
 from evalkit.engines.catalog import entry_of
 from evalkit.execution.local import LocalRunner
 from evalkit.execution.pending import index_subset, open_jobs, write_samples
@@ -33,7 +33,7 @@ from evalkit.report.summary import Summarizer, load_summarizer, reference_column
 from evalkit.report.table import Table, make_table, pick_rows, without_subsets
 from evalkit.report.tables import as_csv, as_markdown, as_text
 from evalkit.results.environment import environment
-from evalkit.results.index import IndexedSample, keys_by_sample, read_samples, request_version
+from evalkit.results.index import IndexedSample, keys_by_sample, read_samples, request_version, sample_lines
 from evalkit.results.scored import encode_score
 from evalkit.results.store import COMPLETE, INCOMPLETE, RunStore, create_run, disk_errors, find_unfinished, open_run
 from evalkit.scoring import aggregate
@@ -289,7 +289,9 @@ def score_pair(
         store.write_verdicts(pair.model, pair.benchmark, subset, result.verdicts)
         losses |= {subset: losses_of(result.verdicts)} if benchmark.contrast else {}
         own = plan.facts_of(pair).own_exemplars.get(subset, 0)
-        results[subset] = replace(result, verdicts=(), own_exemplars=own, data_changed=changed)
+        gaps = result.n < result.n_expected
+        damaged = store.damaged_lines(pair.model, pair.benchmark, subset) if gaps else 0
+        results[subset] = replace(result, verdicts=(), own_exemplars=own, data_changed=changed, damaged=damaged)
     rows = aggregate.scores_of(pair.model, benchmark, results, scored, known)
     return rows + (aggregate.contrast_scores(pair.model, benchmark, losses) if not known else [])
 
@@ -334,12 +336,30 @@ def stored_subsets(store: RunStore, plan: RunPlan, pair: Pair) -> Iterator[tuple
         content = store.samples(pair.benchmark, fingerprint, subset)
         if content is None:
             continue
-        samples = list(read_samples(content, subset, f"samples of {pair.benchmark} [{subset}] in {store.folder}"))
+        samples = _samples_of(store, plan, pair, subset, content)
         keys = keys_by_sample(store.index_lines(pair.model, pair.benchmark, subset), version)
         if not keys and store.has_replies(pair.model, pair.benchmark, subset):
             index_subset(plan, pair, store, subset, plan.task(pair).samples(subset), REBUILT)
             keys = keys_by_sample(store.index_lines(pair.model, pair.benchmark, subset), version)
         yield subset, [IndexedSample(sample, keys.get(sample.id, {})) for sample in samples]
+
+
+def _samples_of(store: RunStore, plan: RunPlan, pair: Pair, subset: str, content: bytes) -> list[Sample]:
+    """The stored samples of a subset; damaged ones are written anew, where the data is what it was."""
+    place = f"samples of {pair.benchmark} [{subset}] in {store.folder}"
+    try:
+        return list(read_samples(content, subset, place))
+    except StoreError as damage:
+        fingerprint = plan.facts_of(pair).data_fingerprint
+        try:
+            task = plan.task(pair)
+            if task.fingerprint() != fingerprint:
+                raise damage
+            content = sample_lines(task.samples(subset), pair.benchmark in needing_rows(plan))
+        except DataError:
+            raise damage from None
+        store.write_samples(pair.benchmark, fingerprint, subset, content)
+        return list(read_samples(content, subset, place))
 
 
 def _causes(plan: RunPlan, planned: Planned | None, failures: Sequence[JobFailure]) -> Causes:

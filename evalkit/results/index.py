@@ -13,6 +13,7 @@ import datetime
 import decimal
 import gzip
 import json
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -68,11 +69,17 @@ def sample_lines(samples: Sequence[Sample], whole_rows: bool) -> bytes:
 
 def read_samples(content: bytes, subset: str, place: str) -> Iterator[Sample]:
     """The samples of such a file; StoreError, with the place, when it is damaged."""
+    seen = set()
     try:
+        if not content:
+            raise ValueError("the file is empty")
         for line in gzip.decompress(content).decode("ascii").splitlines():
             values = json.loads(line, object_hook=_untagged)
+            if values["id"] in seen:
+                raise ValueError(f"{values['id']} stands there twice")
+            seen.add(values["id"])
             yield Sample(values["id"], subset, values["index"], values["row"], values["gold"], values["variables"])
-    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, RecursionError, zlib.error) as error:
         raise StoreError(
             f"cannot read {place}: {error}", "remove the file: the samples are read from the data"
         ) from error
