@@ -38,6 +38,8 @@ class PairFacts:
     """Digest of the rows and exemplars; a needle's rows depend on the model's tokenizer."""
     draws: int = 0
     """Outputs of each sample, where recorded ones come in another number than the benchmark's; 0: the benchmark's."""
+    sample_data: bool | None = None
+    """Whether the rows are the project's own made-up ones; None in plans of earlier versions."""
 
 
 class TaskCache:
@@ -86,7 +88,13 @@ class RunPlan:
         return DataRoot(root.folder, Path(benchmark.source).parent if benchmark.source else None)
 
     def uses_sample_data(self, benchmark: Benchmark) -> bool:
-        """Whether the rows are the project's own made-up ones; false where the data root is gone."""
+        """Whether the rows are the project's own made-up ones.
+
+        Plans of earlier versions do not keep it: there it is false where the data root is gone.
+        """
+        for pair, facts in self.facts.items():
+            if pair.benchmark == benchmark.name and facts.sample_data is not None:
+                return facts.sample_data
         try:
             return self.root_of(benchmark).is_sample
         except DataError:
@@ -216,7 +224,7 @@ def _read_data(planned: Planned) -> Planned:
             benchmarks[pair.benchmark] = with_exemplars(plan.benchmarks[pair.benchmark], task.exemplar_sha256())
             outputs = _recorded_outputs(plan, pair, task)
             draws = outputs.draws if outputs and outputs.draws != task.benchmark.gen.num_samples else 0
-            facts[pair] = PairFacts(task.fingerprint(), draws)
+            facts[pair] = PairFacts(task.fingerprint(), draws, task.root.is_sample)
             warnings.update(dict.fromkeys(task.gold_notes()))
             recorded |= {pair: outputs} if outputs else {}
         except EvalkitError as error:
