@@ -41,7 +41,8 @@ class IndexedSample:
 def request_version(plan: RunPlan, pair: Pair) -> str:
     """Digest of everything that decides a pair's keys; index lines of another version do not count."""
     facts, benchmark, model = plan.facts_of(pair), plan.benchmarks[pair.benchmark], plan.models[pair.model]
-    asked = gen_settings(benchmark, model, plan.seed) if benchmark.mode == "gen" else None
+    settings = [gen_settings(v, model, plan.seed) if v.mode == "gen" else None for v in benchmark.variants]
+    asked = settings if benchmark.parts else settings[0]
     parts = [benchmark.hash, plan.fingerprints[pair.model], facts.data_fingerprint, facts.draws, plan.seed]
     return digest([*parts, model.kind, asked], 12)
 

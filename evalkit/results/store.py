@@ -228,8 +228,9 @@ class RunStore:
     def verdicts(self, model: str, benchmark: str) -> list[Verdict]:
         """What `write_verdicts` wrote, all subsets of a benchmark; StoreError when a file is damaged."""
         found = []
-        folders = [self.folder / SCORES / rename(model) / rename(benchmark) for rename in (safe, legacy_safe)]
-        folder = next((f for f in folders if f.is_dir()), folders[0])
+        folder = self.verdicts_path(model, benchmark)
+        if not folder.is_dir() and not self._is_anothers(model, benchmark):
+            folder = self.folder / SCORES / legacy_safe(model) / legacy_safe(benchmark)
         for path in sorted(folder.glob("*.jsonl")):
             try:
                 text = _regular(path).read_bytes()
@@ -237,6 +238,11 @@ class RunStore:
             except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
                 raise StoreError(f"cannot read {path}: {error}", f"run.py score {self.folder}") from error
         return found
+
+    def _is_anothers(self, model: str, benchmark: str) -> bool:
+        """Whether the pair's folder of earlier versions is that of another pair of the run today."""
+        of_today = {(safe(p["model"]), safe(p["benchmark"])) for p in self.manifest().get("pairs", ())}
+        return (legacy_safe(model), legacy_safe(benchmark)) in of_today
 
     def verdicts_path(self, model: str, benchmark: str) -> Path:
         """Folder of a benchmark's verdict files."""
