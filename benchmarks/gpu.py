@@ -71,8 +71,12 @@ def main() -> int:
             outcome = supervise(selection, args, min(own, deadline - time.monotonic()))
             print(render([read_part(out, selection.part, outcome)]), flush=True)
 
-        with ThreadPoolExecutor(AT_A_TIME_REHEARSED if args.rehearse else 1) as pool:
-            list(pool.map(run, chosen))
+        if args.rehearse:
+            with ThreadPoolExecutor(AT_A_TIME_REHEARSED) as pool:
+                list(pool.map(run, chosen))
+        else:
+            for selection in chosen:
+                run(selection)
     parts = [read_part(out, name) for name in LIMITS if (out / f"{name}.json").exists()]
     table = render(parts)
     (out / "table.txt").write_text(table + "\n", encoding="utf-8")
