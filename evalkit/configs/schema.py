@@ -172,11 +172,15 @@ MODEL = Keys(
         "licence": TEXT,
     }
 )
+BINDING = Keys(
+    {"row": TEXT, "metric": TEXT, "config": Either((TEXT, Keys({"base": TEXT, "chat": TEXT}))), "inferred": TEXT}
+)
 SUMMARIZER = Keys(
     {
         "title": TEXT,
-        "rows": Items(Either((TEXT, Free(TEXT)))),
+        "rows": Items(Either((TEXT, Free(Either((TEXT, BINDING)))))),
         "reference": TEXT,
+        "columns": Leaf("all or own", (str,), ("all", "own")),
         "decimals": INT,
         "notes": TEXT,
         "tolerance": NUMBER,
