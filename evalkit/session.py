@@ -384,10 +384,11 @@ def write_report(finished: Finished, plan: RunPlan, catalog: ConfigCatalog, name
     """
     table, store = finished.table, finished.store
     summarizer = load_summarizer(name, catalog, column) if name else Summarizer("", "", (), None)
-    full = pick_rows(table, summarizer.rows, summarizer.stand_ins) if summarizer.rows else table
+    kinds = {name: model.kind for name, model in plan.models.items()}
+    bound = summarizer.bindings
+    full = pick_rows(table, summarizer.rows, summarizer.stand_ins, bound, kinds) if summarizer.rows else table
     heads, cells = reference_columns(full, summarizer)
-    notes = (*full.notes, summarizer.notes) if summarizer.notes else full.notes
-    full = replace(full, title=summarizer.title, notes=notes)
+    full = replace(full, title=summarizer.title, notes=(*full.notes, *summarizer.remarks))
     in_text, in_markdown = (contamination(plan.benchmarks, finished.scores, s) for s in ("simple", "github"))
     store.write_report("summary.txt", _below(as_text(full, summarizer.decimals, cells, heads), in_text))
     store.write_report("summary.md", _below(as_markdown(full, summarizer.decimals, cells, heads), in_markdown))
