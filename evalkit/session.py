@@ -27,6 +27,7 @@ from evalkit.plan.task import part_of, subsets_of
 from evalkit.report.contamination import absent_sets
 from evalkit.report.contamination import section as contamination
 from evalkit.report.heatmap import draw, grids_of
+from evalkit.report.html.build import count_judged, write_pages
 from evalkit.report.notes import notes_of, score_notes, unsafe_notes
 from evalkit.report.results import results_of
 from evalkit.report.summary import Summarizer, load_summarizer, reference_columns
@@ -34,7 +35,7 @@ from evalkit.report.table import Table, make_table, pick_rows, without_subsets
 from evalkit.report.tables import as_csv, as_markdown, as_text
 from evalkit.results.environment import environment
 from evalkit.results.index import IndexedSample, keys_by_sample, read_samples, request_version, sample_lines
-from evalkit.results.scored import encode_score
+from evalkit.results.scored import encode_score, open_scored
 from evalkit.results.store import COMPLETE, INCOMPLETE, RunStore, create_run, disk_errors, find_unfinished, open_run
 from evalkit.scoring import aggregate
 from evalkit.scoring.contrasts import losses_of
@@ -46,6 +47,9 @@ Watch = Callable[[str, Sequence[Job]], Progress]
 Causes = dict[tuple[str, str], dict[str, str]]
 """(model, benchmark) -> subset -> why it has no full result."""
 CONTINUES = "fix the cause above and run the same command: it continues"
+MOST_SAMPLES = 100_000
+"""Answers up to which a run's report has pages of samples by itself: about a minute, and a copy of the replies.
+`run.py report` writes them for any number."""
 REBUILT = "rebuilt"
 """Writes index lines for runs that have none."""
 
@@ -57,6 +61,8 @@ class ReportOptions:
     summarizer: str | None = None
     reference_column: str = ""
     config_dirs: tuple[str, ...] = ()
+    pages: bool = True
+    """Write the HTML report too."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +103,10 @@ class Finished:
     failures: tuple[JobFailure, ...]
     text: str
     """The table for the terminal."""
+    pages: Path | None = None
+    """The first page of the HTML report; None when it was not asked for, or could not be written."""
+    pages_fault: str = ""
+    """Why the HTML report could not be written."""
 
     @property
     def complete(self) -> bool:
@@ -251,7 +261,25 @@ def score_run(
     )
     store.set_status(COMPLETE if finished.complete else INCOMPLETE)
     write_heat_maps(finished, plan)
-    return finished
+    return with_pages(finished, report) if report.pages else finished
+
+
+def with_pages(finished: Finished, options: ReportOptions) -> Finished:
+    """The run with its HTML report written; a fault there does not cost the run its table."""
+    store = finished.store
+    try:
+        stored = open_scored(store)
+        name, catalog = options.summarizer, open_catalog(options.config_dirs)
+        summarizer = load_summarizer(name, catalog, options.reference_column) if name else None
+        few = count_judged([stored]) <= MOST_SAMPLES
+        return replace(finished, pages=write_pages([stored], store.pages, summarizer, samples=few))
+    except StoreError:
+        raise
+    except Exception as error:  # everything else is written; told on the terminal, whole in the log
+        path = store.log_path("report")
+        with disk_errors(path), path.open("a", encoding="utf-8", errors="backslashreplace") as log:
+            log.write("".join(traceback.format_exception(error)))
+        return replace(finished, pages_fault=f"{type(error).__name__}: {error} (see {path})")
 
 
 def score_pair(

@@ -30,6 +30,7 @@ MANIFEST = "manifest.json"
 LOCK = ".lock"
 PROGRESS = "progress.json"
 RESULTS = "results.json"
+PAGES = "html"
 REPLIES, REQUESTS, SAMPLES, SCORES = "replies", "requests", "samples", "scores"
 """Folders below a run's."""
 RUNNING, COMPLETE, INCOMPLETE = "running", "complete", "incomplete"
@@ -208,6 +209,19 @@ class RunStore:
     def _samples(self, benchmark: str, data_fingerprint: str, subset: str) -> Path:
         return self.folder / SAMPLES / safe(benchmark) / data_fingerprint[:12] / f"{safe(subset)}.jsonl.gz"
 
+    def write_exemplars(self, benchmark: str, data_fingerprint: str, subset: str, content: bytes) -> None:
+        """The few-shot exemplars of a subset (see `index.py`), so that prompts can be shown without the data."""
+        write_file(self._exemplars(benchmark, data_fingerprint, subset), content)
+
+    def exemplars(self, benchmark: str, data_fingerprint: str, subset: str) -> bytes | None:
+        """What `write_exemplars` wrote; None where nothing was written."""
+        path = self._exemplars(benchmark, data_fingerprint, subset)
+        with read_errors(path):
+            return path.read_bytes() if path.is_file() else None
+
+    def _exemplars(self, benchmark: str, data_fingerprint: str, subset: str) -> Path:
+        return self._samples(benchmark, data_fingerprint, subset).with_name(f"{safe(subset)}.exemplars.json.gz")
+
     def _worker_files(self, kind: str, model: str, benchmark: str, subset: str | None) -> list[Path]:
         """The files of all workers, under the names of today and of earlier versions."""
         found: dict[Path, None] = {}
@@ -225,19 +239,20 @@ class RunStore:
         ]
         write_file(self.verdicts_path(model, benchmark) / f"{safe(subset)}.jsonl", "".join(lines))
 
-    def verdicts(self, model: str, benchmark: str) -> list[Verdict]:
-        """What `write_verdicts` wrote, all subsets of a benchmark; StoreError when a file is damaged."""
+    def verdicts(self, model: str, benchmark: str, subset: str | None = None) -> list[Verdict]:
+        """What `write_verdicts` wrote, of all subsets or of one; StoreError when a file is damaged."""
         found = []
         folder = self.verdicts_path(model, benchmark)
         if not folder.is_dir() and not self._is_anothers(model, benchmark):
             folder = self.folder / SCORES / legacy_safe(model) / legacy_safe(benchmark)
-        for path in sorted(folder.glob("*.jsonl")):
+        names = {f"{rename(subset)}.jsonl" for rename in (safe, legacy_safe)} if subset is not None else None
+        for path in sorted(p for p in folder.glob("*.jsonl") if names is None or p.name in names):
             try:
                 text = _regular(path).read_bytes()
                 found += [_verdict(_verified(line)) for line in text.split(b"\n") if line]
             except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
                 raise StoreError(f"cannot read {path}: {error}", f"run.py score {self.folder}") from error
-        return found
+        return found if subset is None else [v for v in found if v.subset == subset]
 
     def _is_anothers(self, model: str, benchmark: str) -> bool:
         """Whether the pair's folder of earlier versions is that of another pair of the run today."""
@@ -268,6 +283,19 @@ class RunStore:
         """The numbers of the run for other programs (docs/results.md); returns the file."""
         write_file(self.folder / RESULTS, _json(json.loads(json_text(content))))
         return self.folder / RESULTS
+
+    def results(self) -> dict[str, Any]:
+        """What `write_results` wrote; empty in a run of an earlier version."""
+        try:
+            loaded: dict[str, Any] = json.loads((self.folder / RESULTS).read_text(encoding="utf-8"))
+            return loaded
+        except (OSError, ValueError):
+            return {}
+
+    @property
+    def pages(self) -> Path:
+        """Folder of the run's HTML report."""
+        return self.folder / PAGES
 
     def write_report(self, name: str, content: str | bytes) -> Path:
         """One file of the report; returns its path."""
