@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from evalkit.core.sequences import before
@@ -50,7 +50,7 @@ class SplitOutput:
     answer: str
     """What follows the trace; empty where the reply ends inside it."""
     thinking: Thinking
-    trace: str = ""
+    trace: str = field(default="", compare=False)
     """The trace with its marks, as it stands in the reply."""
 
 
