@@ -81,12 +81,12 @@ def open_catalog(config_dirs: Sequence[str | Path] = ()) -> ConfigCatalog:
 
 def _yaml_files(folder: Path | None, kind: ConfigKind) -> list[Path]:
     if folder is None:
-        return sorted(builtin_folder(kind).rglob("*.yaml"))
+        return sorted(p for p in builtin_folder(kind).rglob("*.yaml") if p.is_file())
     if (folder / kind).is_dir():
-        return sorted((folder / kind).rglob("*.yaml"))
+        return sorted(p for p in (folder / kind).rglob("*.yaml") if p.is_file())
     if any((folder / other).is_dir() for other in ("dataset_configs", "model_configs", "summarizers")):
         return []
-    return [file for file in sorted(folder.rglob("*.yaml")) if _kind_of(file) == kind]
+    return [file for file in sorted(folder.rglob("*.yaml")) if file.is_file() and _kind_of(file) == kind]
 
 
 def _kind_of(file: Path) -> ConfigKind:

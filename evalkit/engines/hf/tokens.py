@@ -9,6 +9,7 @@ from typing import Any
 from jinja2 import TemplateError
 
 from evalkit.core.errors import ModelError
+from evalkit.core.limits import Limited, OverLimit
 from evalkit.core.reasoning import opened_by
 from evalkit.core.records import ModelSpec, Reply, Request, Turn
 from evalkit.core.sequences import shared_length
@@ -151,7 +152,14 @@ def render_chat(tokenizer: Any, turns: Sequence[Turn], spec: ModelSpec) -> str:
             "evaluate it as a base model (--kind base), or give chat_template in a model config",
         )
     messages = [{"role": turn.role, "content": turn.text} for turn in turns]
-    text = tokenizer.apply_chat_template(messages, chat_template=own, tokenize=False, add_generation_prompt=True)
+    try:
+        with Limited():
+            text = tokenizer.apply_chat_template(
+                messages, chat_template=own, tokenize=False, add_generation_prompt=True
+            )
+    except OverLimit as error:
+        hint = "give another one: chat_template in a model config"
+        raise ModelError(f"{spec.name}: the chat template does not end: {error}", hint) from error
     return str(text)
 
 
@@ -165,8 +173,9 @@ def turn_end(tokenizer: Any, spec: ModelSpec) -> int | None:
     if not own and not tokenizer.chat_template:
         return None
     try:
-        text = str(tokenizer.apply_chat_template(turns, chat_template=own, tokenize=False))
-    except TemplateError:
+        with Limited():
+            text = str(tokenizer.apply_chat_template(turns, chat_template=own, tokenize=False))
+    except (TemplateError, OverLimit):
         return None
     ids = tokenizer(text.rpartition("answer")[2], add_special_tokens=False)["input_ids"]
     return int(ids[0]) if ids and ids[0] in {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder} else None
