@@ -71,7 +71,7 @@ def read_samples(content: bytes, subset: str, place: str) -> Iterator[Sample]:
     """The samples of such a file; StoreError, with the place, when it is damaged."""
     try:
         for line in gzip.decompress(content).decode("ascii").splitlines():
-            values = json.loads(line, object_hook=_untagged)
+            values = json.loads(line, object_hook=_untagged) if TAG in line else json.loads(line)
             yield Sample(values["id"], subset, values["index"], values["row"], values["gold"], values["variables"])
     except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
         raise StoreError(

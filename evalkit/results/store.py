@@ -13,7 +13,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from datetime import datetime
@@ -34,6 +34,8 @@ RUNNING, COMPLETE, INCOMPLETE = "running", "complete", "incomplete"
 UNSAFE = re.compile(r"[^\w.+=@-]+")
 LONGEST_NAME = 150
 """Bytes; file systems take 255, and worker ids and suffixes follow."""
+READ_BYTES = 1 << 16
+"""Of lines that are parsed at once."""
 REPLY_DEFAULTS = {f.name: f.default for f in fields(Reply)}
 
 
@@ -209,7 +211,8 @@ class RunStore:
 
     def write_verdicts(self, model: str, benchmark: str, subset: str, verdicts: Iterable[Verdict]) -> None:
         """The judgements on one subset, a line a sample, in sample order."""
-        lines = [escaped(json.dumps(plain(v), ensure_ascii=False, default=str)) + "\n" for v in verdicts]
+        encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
+        lines = [escaped(encode(plain(v))) + "\n" for v in verdicts]
         write_file(self.verdicts_path(model, benchmark) / f"{safe(subset)}.jsonl", "".join(lines))
 
     def verdicts(self, model: str, benchmark: str) -> list[Verdict]:
@@ -353,13 +356,28 @@ def _read_replies(path: Path) -> Iterator[Reply]:
 def _json_lines(path: Path) -> Iterator[dict[str, Any]]:
     """The objects of a file, line by line; what is empty or torn by a kill is skipped: its sample is asked again."""
     with path.open("rb") as handle:
-        for line in handle:
-            try:
-                record = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(record, dict):
-                yield record
+        while lines := handle.readlines(READ_BYTES):
+            yield from (record for record in _parsed(lines) if isinstance(record, dict))
+
+
+def _parsed(lines: Sequence[bytes]) -> list[Any]:
+    """The values of lines, read at once; one by one where some line is no JSON."""
+    whole = [line for line in lines if line.strip()]
+    try:
+        # A line feed is not allowed inside a text, and a torn line leaves a bracket open: both fail here.
+        values: list[Any] = json.loads(b"[" + b",\n".join(whole) + b"]")
+        if len(values) == len(whole):
+            return values
+    except ValueError:
+        pass
+    return [value for line in whole for value in _parsed_line(line)]
+
+
+def _parsed_line(line: bytes) -> list[Any]:
+    try:
+        return [json.loads(line)]
+    except ValueError:
+        return []
 
 
 def _verdict(record: Mapping[str, Any]) -> Verdict:
