@@ -18,7 +18,7 @@ from evalkit.plan.task import part_of, subsets_of
 from evalkit.prompts.rendering import Exemplars, render
 from evalkit.results.index import keys_by_sample, read_exemplars, read_samples, request_version
 from evalkit.results.store import RunStore
-from evalkit.scoring.context import context_of, filled_steps
+from evalkit.scoring.context import context_of, fill_calls
 from evalkit.scoring.extract.trace import Span, Trace, trace
 from evalkit.scoring.metrics.base import VALUE
 from evalkit.scoring.score import FAULT
@@ -166,7 +166,7 @@ class _Subset:
     ) -> Judged:
         reasoning = self.plan.models[self.pair.model].reasoning
         answer, thinking, unfinished = _without_thinking(text, reasoning, self.benchmark)
-        steps = trace(answer, filled_steps(self.benchmark, sample), context_of(self.benchmark, sample))
+        steps = trace(answer, fill_calls(self.benchmark.extract, sample.variables), context_of(self.benchmark, sample))
         at = text.rfind(answer) if answer else -1
         span = (steps.span[0] + at, steps.span[1] + at) if steps.span and at >= 0 else None
         steps = Trace(steps.steps, span, steps.fault)

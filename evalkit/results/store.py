@@ -14,7 +14,7 @@ import os
 import re
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from datetime import datetime
@@ -37,6 +37,8 @@ RUNNING, COMPLETE, INCOMPLETE = "running", "complete", "incomplete"
 UNSAFE = re.compile(r"[^\w.+=@-]+")
 LONGEST_NAME = 150
 """Bytes; file systems take 255, and worker ids and suffixes follow."""
+READ_BYTES = 1 << 16
+"""Of lines that are parsed at once."""
 REPLY_DEFAULTS = {f.name: f.default for f in fields(Reply)}
 
 
@@ -233,10 +235,8 @@ class RunStore:
 
     def write_verdicts(self, model: str, benchmark: str, subset: str, verdicts: Iterable[Verdict]) -> None:
         """The judgements on one subset, a line a sample, in sample order."""
-        lines = [
-            checked(escaped(json.dumps(plain(v), ensure_ascii=False, default=str)).encode()).decode() + "\n"
-            for v in verdicts
-        ]
+        encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
+        lines = [checked(escaped(encode(plain(v))).encode()).decode() + "\n" for v in verdicts]
         write_file(self.verdicts_path(model, benchmark) / f"{safe(subset)}.jsonl", "".join(lines))
 
     def verdicts(self, model: str, benchmark: str, subset: str | None = None) -> list[Verdict]:
@@ -410,7 +410,11 @@ def _verified(line: bytes) -> dict[str, Any]:
 
     Lines of earlier versions have no checksum and are taken as they are.
     """
-    record = json.loads(line, parse_constant=_no_number)
+    return _checked_object(json.loads(line, parse_constant=_no_number), line)
+
+
+def _checked_object(record: Any, line: bytes) -> dict[str, Any]:
+    """What a line holds, without its checksum; ValueError as `_verified`."""
     if not isinstance(record, dict):
         raise ValueError("not an object")
     if CHECKSUM in record:
@@ -493,17 +497,38 @@ def _lines(path: Path) -> Iterator[dict[str, Any] | None]:
     """
     sums = False
     with path.open("rb") as handle:
-        for line in handle:
-            content = line.rstrip(b"\n")
-            if not content:
-                continue
-            has_sum = TAIL.search(content) is not None
-            try:
-                record = _verified(content)
-            except (ValueError, RecursionError):
-                record = None
-            yield record if has_sum or not sums else None
-            sums = sums or has_sum
+        while block := handle.readlines(READ_BYTES):
+            lines = [content for line in block if (content := line.rstrip(b"\n"))]
+            for content, record in zip(lines, _parsed(lines), strict=True):
+                has_sum = TAIL.search(content) is not None
+                yield record if has_sum or not sums else None
+                sums = sums or has_sum
+
+
+def _parsed(lines: Sequence[bytes]) -> list[dict[str, Any] | None]:
+    """The verified objects of lines, read at once; one by one where some line is no JSON."""
+    try:
+        # A line feed is not allowed inside a text, and a torn line leaves a bracket open: both fail here.
+        values = json.loads(b"[" + b",\n".join(lines) + b"]", parse_constant=_no_number)
+        if len(values) == len(lines):
+            return [_as_verified(value, line) for value, line in zip(values, lines, strict=True)]
+    except (ValueError, RecursionError):
+        pass
+    return [_parsed_line(line) for line in lines]
+
+
+def _parsed_line(line: bytes) -> dict[str, Any] | None:
+    try:
+        return _as_verified(json.loads(line, parse_constant=_no_number), line)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _as_verified(value: Any, line: bytes) -> dict[str, Any] | None:
+    try:
+        return _checked_object(value, line)
+    except ValueError:
+        return None
 
 
 def _damaged(path: Path) -> int:
