@@ -11,6 +11,7 @@ from typing import Any
 from evalkit.core.errors import EvalkitError
 from evalkit.core.reasoning import NONE, UNFINISHED, Reasoning, split_reasoning, undeclared
 from evalkit.core.records import Benchmark, Counts, Issue, Reply, Sample, Verdict
+from evalkit.prompts.rendering import continuation_of
 from evalkit.results.index import IndexedSample
 from evalkit.sandbox import SandboxError, choose, run_programs
 from evalkit.sandbox.records import FAILURE, FAILURES
@@ -303,7 +304,11 @@ def _read(
     if fault:
         return _faulty(verdict, fault), None
     scores = {} if benchmark.mode == "gen" else detail["nll"]
-    return verdict, Case(sample.id, draw.repeat, answer, sample.gold, sample.row, context, scores)
+    case = Case(sample.id, draw.repeat, answer, sample.gold, sample.row, context, scores)
+    if benchmark.mode == "ll" and make_metric(benchmark.metric).uses_lengths:
+        continuations = {label: continuation_of(benchmark, sample, label) for label in answered}
+        case = replace(case, continuations=continuations, tokens={x: r.n_scored for x, r in answered.items()})
+    return verdict, case
 
 
 def _error_of(reply: Reply, benchmark: Benchmark) -> str:
