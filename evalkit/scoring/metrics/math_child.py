@@ -11,6 +11,7 @@ import resource
 import signal
 import sys
 import warnings
+from importlib import import_module
 from typing import Any
 
 from evalkit.scoring.metrics.math_process import MEMORY, NO_GOLD, READY, SECONDS
@@ -34,7 +35,7 @@ def main() -> None:
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
     warnings.simplefilter("ignore")
     try:
-        import math_verify
+        library = import_module("math_verify")  # lies in a folder of its own, beside the packages of evalkit
     except ImportError as error:
         print(error, file=answers)
         return
@@ -44,7 +45,7 @@ def main() -> None:
         answer, gold = json.loads(line)
         signal.setitimer(signal.ITIMER_PROF, SECONDS)
         try:
-            said: bool | str = verdict(math_verify, answer, gold)
+            said: bool | str = verdict(library, answer, gold)
         except Exception:  # sympy raises whatever it meets; such an answer is not shown to be equal
             said = False
         signal.setitimer(signal.ITIMER_PROF, 0)
