@@ -395,7 +395,8 @@ CHECKSUM = "sum"
 TAIL = re.compile(rb', "sum": "([0-9a-f]{8})"}$')
 TAIL_BYTES = len(', "sum": "01234567"}')
 REPLY_TYPES: dict[str, type | tuple[type, ...]] = {
-    "key": str, "text": (str, type(None)), "nll": (int, float, type(None)), "n_tokens": int, "n_scored": int, "n_out": int,
+    "key": str, "text": (str, type(None)), "nll": (int, float, type(None)), "n_tokens": int, "n_scored": int,
+    "n_out": int,
     "finish": str, "truncated": bool, "seconds": (int, float), "error": str,
 }  # fmt: skip
 
