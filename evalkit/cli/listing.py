@@ -10,8 +10,10 @@ import click
 
 from evalkit.cli.streams import emit
 from evalkit.core.errors import EvalkitError
+from evalkit.core.registry import did_you_mean
 
-WHAT = ("datasets", "models", "runs", "summarizers")
+REGISTERED = ("steps", "metrics")
+WHAT = ("datasets", "models", "runs", "summarizers", *REGISTERED)
 
 
 @click.command("list")
@@ -21,7 +23,7 @@ WHAT = ("datasets", "models", "runs", "summarizers")
 @click.option("--work-dir", default="outputs", show_default=True, metavar="DIR", help="The parent of runs.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON list.")
 def list_(what: str | None, pattern: str, config_dirs: tuple[str, ...], work_dir: str, as_json: bool) -> None:
-    """List datasets, models, runs or summarizers."""
+    """List datasets, models, runs, summarizers, extraction steps or metrics."""
     from evalkit.configs.catalog import open_catalog
 
     catalog = open_catalog(config_dirs)
@@ -30,6 +32,8 @@ def list_(what: str | None, pattern: str, config_dirs: tuple[str, ...], work_dir
         "models": lambda: model_rows(catalog, pattern),
         "runs": lambda: run_rows(Path(work_dir), pattern),
         "summarizers": lambda: [{"name": n} for n in _matching(catalog.files("summarizers"), pattern)],
+        "steps": lambda: registered_rows("steps", pattern),
+        "metrics": lambda: registered_rows("metrics", pattern),
     }
     chosen = [what] if what else ["datasets", "models", "runs"]
     tables = {name: makers[name]() for name in chosen}
@@ -39,7 +43,29 @@ def list_(what: str | None, pattern: str, config_dirs: tuple[str, ...], work_dir
     for name, rows in tables.items():
         if not what:
             click.secho(f"{name} ({len(rows)})", bold=True)
-        click.echo(_aligned(rows) if rows else f"no {name} match {pattern!r}")
+        text = _sentences(rows) if name in REGISTERED else _aligned(rows)
+        click.echo(text if rows else f"no {name} match {pattern!r}{_near(name, pattern)}")
+
+
+def registered_rows(kind: str, pattern: str) -> list[dict[str, Any]]:
+    """Extraction steps or metrics, from the registry."""
+    from fnmatch import fnmatchcase
+
+    from evalkit.scoring.reference import rows_of
+
+    return [row for row in rows_of(kind) if fnmatchcase(row["name"], pattern)]
+
+
+def _sentences(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Each name with what it does, and below it how it is written or what it gives."""
+    width = max((len(row["name"]) for row in rows), default=0)
+    return "\n".join(f"{r['name'].ljust(width)}  {r['about']}\n{' ' * width}  e.g. {r['example']}" for r in rows)
+
+
+def _near(kind: str, pattern: str) -> str:
+    """Names like one that no step or metric has."""
+    hint = did_you_mean(pattern, [row["name"] for row in registered_rows(kind, "*")]) if kind in REGISTERED else ""
+    return f": {hint}" if hint else ""
 
 
 def dataset_rows(catalog: Any, pattern: str) -> list[dict[str, Any]]:

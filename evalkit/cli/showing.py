@@ -79,7 +79,7 @@ def facts(benchmark: Any) -> str:
     steps = " → ".join(c.name for c in b.extract) or "-"
     lines = [
         ("benchmark", f"{b.name}  (hash {b.hash[:12]}, {b.source})"),
-        ("mode", f"{' and '.join(sorted(b.modes))}   labels: {', '.join(b.labels) or '-'}"),
+        ("mode", f"{' and '.join(sorted(b.modes))}   labels: {b.row_labels or ', '.join(b.labels) or '-'}"),
         ("data", f"{b.data.path or b.data.file}   subsets: {len(b.members)}"),
         ("extract", steps),
         ("metric", b.metric.name),

@@ -195,6 +195,8 @@ class SubsetSpec:
     become one message, joined by a newline"""
     labels: tuple[str, ...] = ()
     """ppl and ll: the options. The prompt is rendered once for each, as `{{ option }}`"""
+    row_labels: str = ""
+    """instead of `labels`: an expression that gives each row its own, such as `choices.label` for 3 to 5 options"""
     continuation: str = ""
     """ll: what is scored; the rendered prompt must end with it"""
     gen: GenSpec = GenSpec()

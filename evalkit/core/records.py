@@ -53,6 +53,12 @@ class Sample:
     gold: Any
     """The raw gold field."""
     variables: Mapping[str, Any] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()
+    """The row's own options; empty where the benchmark has them."""
+
+    def options(self, benchmark: Benchmark) -> tuple[str, ...]:
+        """The row's own labels, else the benchmark's."""
+        return self.labels or benchmark.labels
 
 
 @dataclass(frozen=True)
@@ -112,6 +118,8 @@ class Reply:
     ll: minus log P(continuation | context), in nats."""
     n_tokens: int = 0
     """Tokens of the scored text or of the prompt, after truncation."""
+    n_scored: int = 0
+    """ll: tokens of the continuation; 0 where the engine does not say."""
     n_out: int = 0
     """Generated tokens."""
     finish: str = ""

@@ -83,7 +83,8 @@ class FakeEngine:
         n_tokens, seconds = len(text.split()), self._seconds(request)
         if request.mode != "gen":
             nll = int(mark[:8], 16) / 16**8 * 5
-            return Reply(request.key, nll=nll, n_tokens=n_tokens, seconds=seconds)
+            scored = len(request.continuation.split()) if request.mode == "ll" else 0
+            return Reply(request.key, nll=nll, n_tokens=n_tokens, n_scored=scored, seconds=seconds)
         letter = "ABCD"[int(mark[8:10], 16) % 4]
         answer = f"The answer is {letter}. {int(mark[10:13], 16)}"
         for stop in request.gen.stop if request.gen else ():

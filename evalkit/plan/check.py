@@ -132,6 +132,8 @@ def _draws(benchmark: Benchmark) -> None:
 def _labels(benchmark: Benchmark) -> None:
     if benchmark.mode == "gen":
         return
+    if benchmark.row_labels:
+        return
     if len(benchmark.labels) < 2 and not (benchmark.labels and make_metric(benchmark.metric).uses_scores):
         raise ConfigError(f"mode {benchmark.mode} needs at least two labels", "labels: [A, B, C, D]")
     if len(set(benchmark.labels)) < len(benchmark.labels):
@@ -173,7 +175,8 @@ def _steps(benchmark: Benchmark) -> None:
 
 
 def _metric(benchmark: Benchmark) -> None:
-    make_metric(benchmark.metric)
+    if make_metric(benchmark.metric).uses_lengths and benchmark.mode != "ll":
+        raise ConfigError(f"the metric {benchmark.metric.name} needs mode ll, not {benchmark.mode}", "mode: ll")
 
 
 def _contrast(benchmark: Benchmark) -> None:

@@ -46,7 +46,7 @@ def render(benchmark: Benchmark, sample: Sample, exemplars: Exemplars, kind: Kin
             return Rendered(text=_flat(turns))
         return Rendered(turns=_chat(turns, benchmark.quirks))
     texts = {}
-    for label in benchmark.labels:
+    for label in sample.options(benchmark):
         filled = _fill_prompt(benchmark, sample, exemplars, option=label)
         texts[label] = filled if isinstance(filled, str) else _flat(filled)
     if benchmark.mode == "ppl":
@@ -124,11 +124,15 @@ def _alternating(turns: Sequence[Turn]) -> list[Turn]:
     return kept
 
 
+def continuation_of(benchmark: Benchmark, sample: Sample, label: str) -> str:
+    """What is scored of one ll prompt."""
+    others = {**scope(sample.variables, sample.subset, sample.index, sample.row), "option": label}
+    return fill(benchmark.continuation, sample.row, others, sequential=quirks.SEQUENTIAL in benchmark.quirks)
+
+
 def _split(benchmark: Benchmark, sample: Sample, label: str, text: str) -> tuple[str, str]:
     """Context and continuation of one ll prompt; the continuation must end the prompt."""
-    others = {**scope(sample.variables, sample.subset, sample.index, sample.row), "option": label}
-    sequential = quirks.SEQUENTIAL in benchmark.quirks
-    continuation = fill(benchmark.continuation, sample.row, others, sequential=sequential)
+    continuation = continuation_of(benchmark, sample, label)
     if not continuation or not text.endswith(continuation):
         raise ConfigError(
             f"{benchmark.name}: the continuation {continuation[-40:]!r} does not end the prompt of {sample.id}",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from evalkit.core import template
@@ -33,6 +33,19 @@ def gold_of(gold: str, row: Row, raw: Row, scope: Mapping[str, Any], what: str) 
     if gold in row:
         return row[gold]
     return template.evaluate(gold, {**scope, **raw, **row, "row": raw}, f"{what}: gold")
+
+
+def labels_of(expression: str, row: Row, raw: Row, scope: Mapping[str, Any], what: str) -> tuple[str, ...]:
+    """The row's own labels; empty without an expression. ConfigError where it does not give distinct texts."""
+    if not expression:
+        return ()
+    given = template.evaluate(expression, {**scope, **raw, **row, "row": raw}, f"{what}: row_labels")
+    if not isinstance(given, (list, tuple)) or not given or not all(isinstance(x, (str, int)) for x in given):
+        raise ConfigError(f"{what}: row_labels: {given!r} is no list of texts", "row_labels: choices.label")
+    labels = tuple(map(str, given))
+    if len(set(labels)) < len(labels) or not all(labels):
+        raise ConfigError(f"{what}: row_labels: {list(labels)} are not distinct texts", "labels must differ")
+    return labels
 
 
 def template_sources(benchmark: Benchmark) -> Iterator[tuple[tuple[str, ...], str]]:
@@ -66,10 +79,10 @@ class RowCheck:
         self.filled = [(what, s) for what, s in self.sources if not template.is_bare(s)]
         if quirks.SEQUENTIAL in benchmark.quirks:  # jinja sees the name of a column there, never its value
             self.filled = []
-        self.labels = benchmark.labels or ("",)
+        self.labels = benchmark.labels
         self.first: Row | None = None
 
-    def check(self, row: Row, scope: Mapping[str, Any]) -> None:
+    def check(self, row: Row, scope: Mapping[str, Any], labels: Sequence[str] = ()) -> None:
         """ConfigError when this row cannot be rendered. What the first row lacks is the template's own fault."""
         if self.first is None:
             self.first = row
@@ -79,7 +92,7 @@ class RowCheck:
         values = {**row, **scope, "row": row, "shots": "", "shot": ""}
         for what, source in self.filled:
             if row is not self.first:
-                for label in self.labels:
+                for label in labels or self.labels or ("",):
                     template.render(source, {**values, "option": label}, what)
 
 
@@ -102,11 +115,11 @@ def samples(
             if benchmark.where and not template.evaluate(benchmark.where, {**scope, **raw, **row}, f"{what}: where"):
                 continue
             gold = gold_of(benchmark.gold, row, raw, scope, what)
-            check.check(row, scope)
+            labels = labels_of(benchmark.row_labels, row, raw, scope, what)
+            check.check(row, scope, labels)
         except ConfigError as error:
             where = f"{what}, {place}, row {index}" if place else f"{what}, row {index}"
             reason = error.message.removeprefix(f"{what}: ")
             raise DataError(f"{where}: {reason}", error.hint or f"columns: {', '.join(raw)}") from error
-        yield Sample(
-            f"{subset}/{index}", subset, index, row, gold, {**member.variables, "subset": member.name, "split": split}
-        )
+        variables = {**member.variables, "subset": member.name, "split": split}
+        yield Sample(f"{subset}/{index}", subset, index, row, gold, variables, labels)

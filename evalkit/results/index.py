@@ -81,7 +81,9 @@ def read_samples(content: bytes, subset: str, place: str) -> Iterator[Sample]:
             if values["id"] in seen:
                 raise ValueError(f"{values['id']} stands there twice")
             seen.add(values["id"])
-            yield Sample(values["id"], subset, values["index"], values["row"], values["gold"], values["variables"])
+            labels = tuple(values.get("labels", ()))
+            facts = (values["index"], values["row"], values["gold"], values["variables"], labels)
+            yield Sample(values["id"], subset, *facts)
     except (OSError, EOFError, ValueError, KeyError, TypeError, RecursionError, zlib.error) as error:
         raise StoreError(
             f"cannot read {place}: {error}", "remove the file: the samples are read from the data"
@@ -117,6 +119,7 @@ def _as_json(sample: Sample, whole_rows: bool) -> dict[str, Any]:
         "gold": sample.gold,
         "row": row,
         "variables": dict(sample.variables),
+        **({"labels": list(sample.labels)} if sample.labels else {}),
     }
 
 

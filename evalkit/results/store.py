@@ -395,7 +395,8 @@ CHECKSUM = "sum"
 TAIL = re.compile(rb', "sum": "([0-9a-f]{8})"}$')
 TAIL_BYTES = len(', "sum": "01234567"}')
 REPLY_TYPES: dict[str, type | tuple[type, ...]] = {
-    "key": str, "text": (str, type(None)), "nll": (int, float, type(None)), "n_tokens": int, "n_out": int,
+    "key": str, "text": (str, type(None)), "nll": (int, float, type(None)), "n_tokens": int, "n_scored": int,
+    "n_out": int,
     "finish": str, "truncated": bool, "seconds": (int, float), "error": str,
 }  # fmt: skip
 
@@ -464,7 +465,7 @@ def _reply(record: Mapping[str, Any]) -> Reply | None:
             return None
         if isinstance(value, (int, float)) and not abs(value) <= LARGEST:
             return None
-        if name in ("n_tokens", "n_out", "seconds") and isinstance(value, (int, float)) and value < 0:
+        if name in ("n_tokens", "n_scored", "n_out", "seconds") and isinstance(value, (int, float)) and value < 0:
             return None
     if not values.get("key") or not (values.get("error") or values.keys() & {"text", "nll"}):
         return None

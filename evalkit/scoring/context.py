@@ -14,7 +14,7 @@ def context_of(benchmark: Benchmark, sample: Sample) -> dict[str, Any]:
     return {
         **sample.variables,
         "subset": sample.variables.get("subset", sample.subset),
-        "options": benchmark.labels,
+        "options": sample.options(benchmark),
         "gold": sample.gold,
         "row": sample.row,
     }

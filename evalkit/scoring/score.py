@@ -11,6 +11,7 @@ from typing import Any
 from evalkit.core.errors import EvalkitError
 from evalkit.core.reasoning import NONE, UNFINISHED, Reasoning, split_reasoning, undeclared
 from evalkit.core.records import Benchmark, Counts, Issue, Reply, Sample, Verdict
+from evalkit.prompts.rendering import continuation_of
 from evalkit.results.index import IndexedSample
 from evalkit.sandbox import SandboxError, choose, run_programs
 from evalkit.sandbox.records import FAILURE, FAILURES
@@ -125,7 +126,7 @@ def score_subset(
     scored = [s for s in samples if has_gold(s.sample.gold)] if metric.uses_gold and checked else samples
     marks = reasoning or (undeclared(r.text or "" for r in replies.values()) if benchmark.mode == "gen" else None)
     extraction = Extraction(benchmark)
-    reader = _Reader(benchmark, extraction, replies, marks)
+    reader = _Reader(benchmark, extraction, replies, marks, metric.uses_lengths and benchmark.mode == "ll")
     cases, verdicts = [], []
     for indexed in scored:
         fault = gold_fault(metric, benchmark, indexed.sample, extraction) if checked else ""
@@ -273,6 +274,8 @@ class _Reader:
     extraction: Extraction
     replies: Mapping[str, Reply]
     reasoning: Reasoning | None
+    uses_lengths: bool
+    """Whether the metric looks at the lengths of continuations."""
 
     def read(self, sample: Sample, draw: _Draw, fault: str) -> tuple[Verdict, Case | None]:
         """(the verdict without the metric's values, the case for the metric where there is an answer to judge)."""
@@ -302,7 +305,11 @@ class _Reader:
         verdict = Verdict(sample.id, sample.subset, answer, sample.gold, {}, truncated=truncated, detail=detail)
         if fault:
             return _faulty(verdict, fault), None
-        return verdict, Case(sample.id, draw.repeat, answer, sample.gold, sample.row, context, scores)
+        case = Case(sample.id, draw.repeat, answer, sample.gold, sample.row, context, scores)
+        if self.uses_lengths:
+            continuations = {label: continuation_of(benchmark, sample, label) for label in found}
+            case = replace(case, continuations=continuations, tokens={x: r.n_scored for x, r in found.items()})
+        return verdict, case
 
     def _text_of(self, reply: Reply) -> tuple[str, dict[str, Any]]:
         """(what answers are extracted from, the verdict's details)."""

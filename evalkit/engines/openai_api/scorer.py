@@ -44,7 +44,7 @@ class Scorer:
 
     async def answer(self, request: Request) -> Reply:
         """The reply to a ppl or ll request; Rejected when there is none."""
-        began = time.monotonic()
+        began, own = time.monotonic(), 0
         if request.mode == "ppl":
             scored = await self._scored(request.text)
             if scored.count < 2:
@@ -52,23 +52,23 @@ class Scorer:
             nll = (self._front(request.text, scored) + scored.loss(1)) / scored.count
         else:
             scored = await self._scored(request.text + request.continuation)
-            nll = await self._continuation(request, scored)
-        return Reply(request.key, nll=nll, n_tokens=scored.count, seconds=time.monotonic() - began)
+            nll, own = await self._continuation(request, scored)
+        return Reply(request.key, nll=nll, n_tokens=scored.count, n_scored=own, seconds=time.monotonic() - began)
 
     def forget(self) -> None:
         """Drop what was scored."""
         self._texts.clear()
 
-    async def _continuation(self, request: Request, scored: Scored) -> float:
-        """Minus log P of the tokens behind the longest common prefix of context and whole text."""
+    async def _continuation(self, request: Request, scored: Scored) -> tuple[float, int]:
+        """(minus log P of the tokens behind the longest common prefix of context and whole text, how many they are)."""
         start = await self._shared(request, scored)
         if start >= len(scored.tokens):
             raise Rejected("the continuation has no tokens of its own")
         if start > 0:
-            return scored.loss(start)
+            return scored.loss(start), len(scored.tokens) - start
         if not scored.hidden:
             raise Rejected("no token stands in front of the continuation (empty context, no BOS)")
-        return self._front(request.text + request.continuation, scored) + scored.loss(1)
+        return self._front(request.text + request.continuation, scored) + scored.loss(1), scored.count
 
     async def _shared(self, request: Request, scored: Scored) -> int:
         """How many of the tokens shown stand before the continuation."""

@@ -19,6 +19,7 @@ from evalkit.core.errors import ConfigError
 
 if TYPE_CHECKING:
     import subprocess
+    from collections.abc import Callable
 
 EVALUATE, NUMBER = "evaluate", "number"
 """What can be asked about a formula."""
@@ -32,17 +33,18 @@ MEMORY = 4 << 30
 class LatexProcess:
     """The process that reads formulas, started when the first one comes."""
 
-    def __init__(self) -> None:
+    def __init__(self, start: Callable[[], subprocess.Popen[str]] | None = None) -> None:
+        self._start = start or _start
         self._lock = threading.Lock()
         self._process: subprocess.Popen[str] | None = None
         self._owner = 0
 
-    def ask(self, operation: str, text: str) -> Any:
-        """The process' answer; None where there is no value, or none within the limits."""
+    def ask(self, first: str, second: str) -> Any:
+        """The process' answer to two texts, here operation and formula; None where it gives none in time."""
         with self._lock:
             process = self._running()
             try:
-                print(json.dumps([operation, text]), file=process.stdin, flush=True)
+                print(json.dumps([first, second]), file=process.stdin, flush=True)
                 line = process.stdout.readline() if process.stdout else ""
             except BrokenPipeError:
                 line = ""
@@ -54,7 +56,7 @@ class LatexProcess:
     def _running(self) -> subprocess.Popen[str]:
         """The live process; after a fork of ours a new one, as two must not share its pipes."""
         if self._process is None or self._owner != os.getpid() or self._process.poll() is not None:
-            self._process, self._owner = _start(), os.getpid()
+            self._process, self._owner = self._start(), os.getpid()
         return self._process
 
     def _stop(self, process: subprocess.Popen[str]) -> None:

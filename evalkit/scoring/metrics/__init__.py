@@ -14,15 +14,18 @@ from evalkit.scoring.metrics import hendrycks as _hendrycks
 from evalkit.scoring.metrics import ifeval as _ifeval
 from evalkit.scoring.metrics import letters as _letters
 from evalkit.scoring.metrics import library as _library
+from evalkit.scoring.metrics import math_process as _math_process
 from evalkit.scoring.metrics import needle as _needle
+from evalkit.scoring.metrics import normalised as _normalised
 from evalkit.scoring.metrics import qa as _qa
 from evalkit.scoring.metrics import spans as _spans
+from evalkit.scoring.metrics import texts as _texts
 from evalkit.scoring.metrics import theorem as _theorem
 from evalkit.scoring.metrics import vote as _vote
 from evalkit.scoring.metrics.base import Case, Judged, Metric, Tools, Values, make_metric
 
 __all__ = [
-    "Case", "Judged", "Metric", "Tools", "Values", "_asserts", "_branch",
-    "_code", "_contamination", "_equivalence", "_exact", "_hendrycks", "_ifeval", "_letters", "_library", "_needle",
-    "_qa", "_spans", "_theorem", "_vote", "make_metric",
+    "Case", "Judged", "Metric", "Tools", "Values", "_asserts", "_branch", "_code", "_contamination", "_equivalence",
+    "_exact", "_hendrycks", "_ifeval", "_letters", "_library", "_math_process", "_needle", "_normalised", "_qa",
+    "_spans", "_texts", "_theorem", "_vote", "make_metric",
 ]  # fmt: skip

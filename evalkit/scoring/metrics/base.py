@@ -35,6 +35,10 @@ class Case:
     """What extraction may know: options, the subset's variables, ..."""
     scores: Mapping[str, float] = field(default_factory=dict)
     """ppl and ll: label -> minus its log-probability in nats, as `Reply.nll` has it."""
+    continuations: Mapping[str, str] = field(default_factory=dict)
+    """ll, for metrics with `uses_lengths`: label -> the text that was scored."""
+    tokens: Mapping[str, int] = field(default_factory=dict)
+    """The same: label -> how many tokens it has; 0 where the engine did not say."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,8 @@ class Metric:
     """Whether judging needs columns of the row besides the gold."""
     uses_scores: bool = False
     """Whether judging looks at log-probabilities, so that one label is enough."""
+    uses_lengths: bool = False
+    """Whether judging looks at the lengths of continuations; ll alone has such."""
     counts: Callable[[Sequence[Judged]], dict[str, int]] = no_counts
     """Results over a part of the samples only -> how many; rows over several subsets weight them by it."""
     draws: Mapping[str, int] = field(default_factory=dict)

@@ -23,16 +23,16 @@ def accuracy(gold: Any = (), name: str = "accuracy") -> Metric:
     A gold that is a number equals the text that is written for it. `gold` names extraction steps that clean the gold
     first, `name` the result.
     """
-    steps = _steps(gold)
+    steps = gold_steps(gold)
 
     def check(case: Case) -> str:
-        gold = _gold(case, steps)
+        gold = read_gold(case, steps)
         if isinstance(gold, (list, tuple)) and isinstance(case.answer, (list, tuple)):
             return texts(gold)
         return text_or_number(gold)
 
     def judge(case: Case) -> Values:
-        return right(same_text(case.answer, _gold(case, steps)))
+        return right(same_text(case.answer, read_gold(case, steps)))
 
     return Metric(name, each(judge), mean_percent(name), check_gold=check)
 
@@ -45,15 +45,15 @@ def numeric_accuracy(gold: Any = (), name: str = "accuracy", whole: bool | None 
     Where the answer is no number only the text counts. `whole` takes the published rule instead, for which golds
     are whole numbers: a text with decimals equals itself only. It is the default of golds read by `gsm8k_gold`.
     """
-    steps = _steps(gold)
+    steps = gold_steps(gold)
     published = any(step.name == "gsm8k_gold" for step in steps) if whole is None else whole
 
     def check(case: Case) -> str:
-        read = _gold(case, steps)
+        read = read_gold(case, steps)
         return "" if as_number(read) is not None else f"{shown(read)} is no number"
 
     def judge(case: Case) -> Values:
-        return right(same_number(case.answer, _gold(case, steps), published))
+        return right(same_number(case.answer, read_gold(case, steps), published))
 
     return Metric(name, each(judge), mean_percent(name), check_gold=check)
 
@@ -92,11 +92,13 @@ def as_number(value: Any) -> int | float | None:
     return None
 
 
-def _steps(gold: Any) -> tuple[NamedCall, ...]:
+def gold_steps(gold: Any) -> tuple[NamedCall, ...]:
+    """Extraction steps for golds, checked."""
     steps = parse_calls(gold)
     check_steps(steps)
     return steps
 
 
-def _gold(case: Case, steps: tuple[NamedCall, ...]) -> Any:
+def read_gold(case: Case, steps: tuple[NamedCall, ...]) -> Any:
+    """The case's gold after the steps."""
     return extract(case.gold, steps, case.context)

@@ -89,4 +89,11 @@ def reply(item: Encoded, total: float, seconds: float) -> Reply:
     nll = total / len(item.ids) if item.request.mode == "ppl" else total
     if not math.isfinite(nll):
         return item.failed(f"the negative log-likelihood is not finite ({nll})")
-    return Reply(item.request.key, nll=nll, n_tokens=len(item.ids), truncated=item.truncated, seconds=seconds)
+    return Reply(
+        item.request.key,
+        nll=nll,
+        n_tokens=len(item.ids),
+        n_scored=item.scored if item.request.mode == "ll" else 0,
+        truncated=item.truncated,
+        seconds=seconds,
+    )
