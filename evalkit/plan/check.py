@@ -173,7 +173,11 @@ def _steps(benchmark: Benchmark) -> None:
 
 
 def _metric(benchmark: Benchmark) -> None:
-    make_metric(benchmark.metric)
+    metric = make_metric(benchmark.metric)
+    if metric.uses_tokens and not benchmark.token_statistics:
+        raise ConfigError(f"{benchmark.metric.name} looks at the tokens of a text", "token_statistics: true")
+    if benchmark.token_statistics and (benchmark.mode != "ppl" or len(benchmark.labels) != 1):
+        raise ConfigError("only a single text has statistics of its tokens", "mode: ppl, labels: [text]")
 
 
 def _contrast(benchmark: Benchmark) -> None:

@@ -303,7 +303,8 @@ def _read(
     if fault:
         return _faulty(verdict, fault), None
     scores = {} if benchmark.mode == "gen" else detail["nll"]
-    return verdict, Case(sample.id, draw.repeat, answer, sample.gold, sample.row, context, scores)
+    only = next(iter(answered.values())) if len(scores) == 1 else None
+    return verdict, Case(sample.id, draw.repeat, answer, sample.gold, sample.row, context, scores, only)
 
 
 def _error_of(reply: Reply, benchmark: Benchmark) -> str:

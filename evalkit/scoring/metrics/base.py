@@ -9,7 +9,7 @@ from typing import Any
 from evalkit.core import stats
 from evalkit.core.calls import make_metric as construct_metric
 from evalkit.core.errors import EvalkitError
-from evalkit.core.records import Benchmark, NamedCall, Row, Sample
+from evalkit.core.records import Benchmark, NamedCall, Reply, Row, Sample
 from evalkit.sandbox.records import Program, ProgramOutcome
 from evalkit.scoring.context import context_of, filled_steps
 from evalkit.scoring.extract.base import extract
@@ -36,6 +36,8 @@ class Case:
     """What extraction may know: options, the subset's variables, ..."""
     scores: Mapping[str, float] = field(default_factory=dict)
     """ppl and ll: label -> minus its log-probability in nats, as `Reply.nll` has it."""
+    reply: Reply | None = None
+    """Of a metric that uses tokens: the reply for the only label."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,8 @@ class Metric:
     """Whether judging needs columns of the row besides the gold."""
     uses_scores: bool = False
     """Whether judging looks at log-probabilities, so that one label is enough."""
+    uses_tokens: bool = False
+    """Whether judging looks at the log-probability of each token of a text; the config has one label."""
     counts: Callable[[Sequence[Judged]], dict[str, int]] = no_counts
     """Results over a part of the samples only -> how many; rows over several subsets weight them by it."""
     draws: Mapping[str, int] = field(default_factory=dict)
