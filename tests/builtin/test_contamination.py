@@ -14,6 +14,8 @@ from tests import helpers
 from tools.embedded.facts import filled
 from tools.embedded.world import Fact, world
 
+pytestmark = pytest.mark.timeout(1800)  # twenty seeds on a loaded machine
+
 TEXTS = 80
 """Of each set."""
 SURE = 0.01
@@ -86,7 +88,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
     done = helpers.run(
         "--models", "embedded_base", "--datasets", "sets_*", "least_*", "told_*", "alike_*",
         "--config-dir", place / "configs",
-        "--data-root", place / "data", "--work-dir", place / "out", "--max-num-workers", 1, timeout=600,
+        "--data-root", place / "data", "--work-dir", place / "out", "--max-num-workers", 1, timeout=1700,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "Contamination" in done.stdout and "not its cause" in done.stdout

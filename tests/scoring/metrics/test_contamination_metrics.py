@@ -167,7 +167,6 @@ def test_requests_without_token_statistics_have_the_keys_of_old() -> None:
     [
         ("token_statistics: false", "looks at the tokens"),
         ("labels: [a, b]", "only a single text"),
-        ("mode: ll", "single"),
     ],
 )
 def test_statistics_of_tokens_are_of_one_text(tmp_path: Path, change: str, part: str) -> None:
