@@ -11,7 +11,7 @@ from typing import Any, Literal
 from evalkit.configs.catalog import ConfigCatalog, open_catalog
 from evalkit.core.digest import plain
 from evalkit.core.errors import DataError, EvalkitError, ModelError, RunFailed, StoreError
-from evalkit.core.records import Job, Sample, Score
+from evalkit.core.records import Job, Sample, Score, Verdict
 from evalkit.engines.catalog import entry_of
 from evalkit.execution.local import LocalRunner
 from evalkit.execution.pending import index_subset, open_jobs, write_samples
@@ -38,7 +38,6 @@ from evalkit.results.index import IndexedSample, keys_by_sample, read_samples, r
 from evalkit.results.scored import encode_score, open_scored
 from evalkit.results.store import COMPLETE, INCOMPLETE, RunStore, create_run, disk_errors, find_unfinished, open_run
 from evalkit.scoring import aggregate
-from evalkit.scoring.contrasts import losses_of
 from evalkit.scoring.metrics import make_metric
 from evalkit.scoring.score import Options, SubsetResult, score_subset
 
@@ -300,7 +299,7 @@ def score_pair(
         return aggregate.scores_of(pair.model, benchmark, {}, names, known)
     results: dict[str, SubsetResult] = {}
     scored: list[str] = []
-    losses: dict[str, dict[int, float]] = {}
+    compared: dict[str, Sequence[Verdict]] = {}
     asked = benchmark.with_draws(plan.facts_of(pair).draws)
     reasoning = plan.models[pair.model].reasoning
     changed = data_changed(store, plan, pair)
@@ -315,13 +314,13 @@ def score_pair(
             known[subset] = scoring_fault(store, pair, subset, error)
             continue
         store.write_verdicts(pair.model, pair.benchmark, subset, result.verdicts)
-        losses |= {subset: losses_of(result.verdicts)} if benchmark.contrast else {}
+        compared |= {subset: result.verdicts} if benchmark.contrast else {}
         own = plan.facts_of(pair).own_exemplars.get(subset, 0)
         gaps = result.n < result.n_expected
         damaged = store.damaged_lines(pair.model, pair.benchmark, subset) if gaps else 0
         results[subset] = replace(result, verdicts=(), own_exemplars=own, data_changed=changed, damaged=damaged)
     rows = aggregate.scores_of(pair.model, benchmark, results, scored, known)
-    return rows + (aggregate.contrast_scores(pair.model, benchmark, losses) if not known else [])
+    return rows + (aggregate.contrast_scores(pair.model, benchmark, compared) if not known else [])
 
 
 def scoring_fault(store: RunStore, pair: Pair, subset: str, error: Exception) -> str:

@@ -239,8 +239,11 @@ class Benchmark(SubsetSpec):
     part_key: str = field(default="", metadata=DERIVED)
     """The variable of the subsets that `parts` goes by; empty: all subsets are alike."""
     contrast: NamedCall | None = None
-    """a comparison between the subsets' losses: `loss_gaps` (train, test, reference) or `paired_loss`; rows of their
-    own with a p-value"""
+    """a comparison between the subsets' texts: `loss_gaps` (train, test, reference), `paired_loss`, or `membership`
+    (AUC of Min-K% and Min-K%++); rows of their own with a p-value"""
+    token_statistics: bool = False
+    """ppl: replies have the log-probability of every token of a row's one text, and its deviation from what the model
+    expected there; for the metric `min_k`. The engine `hf` alone gives them"""
     golds: Golds = field(default="checked", metadata=UNHASHED)
     """`checked`, or `as_published` for a data set that was published with golds no metric should accept: its rows are
     all judged, the plan says which. Not in the hash: how they are counted shows in a score's n"""

@@ -5,7 +5,7 @@ A record is never changed; a new one replaces it (`dataclasses.replace`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -104,6 +104,8 @@ class Request:
     gen: GenSettings | None = None
     repeat: int = 0
     """Number of the draw, where a sample is generated several times."""
+    token_statistics: bool = False
+    """ppl: the reply is to have the numbers of each token too."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,10 @@ class Reply:
     """Wall time of the batch divided by its rows."""
     error: str = ""
     """Why there is no answer; such a reply counts as missing and is asked again."""
+    token_logs: Sequence[float] | None = None
+    """Log-probability of each token 2..N in nats, where the request asks for them."""
+    token_deviations: Sequence[float] | None = None
+    """How far each of them is from the mean log-probability of its place, in standard deviations."""
 
 
 @dataclass(frozen=True)

@@ -96,6 +96,20 @@ def paired_permutation_p(strata: Sequence[Sequence[float]], weights: Sequence[fl
     return (extreme + 1) / (draws + 1)
 
 
+def ranks(values: Sequence[float]) -> list[float]:
+    """The rank of each value from 1, the lowest, on; equal values share the mean of their ranks."""
+    order = sorted(range(len(values)), key=values.__getitem__)
+    found, start = [0.0] * len(values), 0
+    while start < len(order):
+        stop = start + 1
+        while stop < len(order) and values[order[stop]] == values[order[start]]:
+            stop += 1
+        for place in order[start:stop]:
+            found[place] = (start + 1 + stop) / 2
+        start = stop
+    return found
+
+
 def normal_p(z: float) -> float:
     """Two-sided p-value of a standard normal deviate."""
     return math.erfc(abs(z) / math.sqrt(2))

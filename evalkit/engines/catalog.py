@@ -115,6 +115,8 @@ class EngineEntry:
     and never asked for by prompt. Such an engine has no tokenizer, no speed and no log-probabilities."""
     rough_tokens: Callable[[str], Sequence[Any]] | None = None
     """A text in pieces of about a token each, where no tokenizer can be read."""
+    token_statistics: bool = False
+    """Whether it gives the numbers of each token of a text (`Request.token_statistics`), which take all logits."""
     tokens_written_per_score: int = 0
     """Output tokens that one scored request costs."""
     pricing: Callable[[ModelSpec], Pricing | None] = lambda spec: None
@@ -335,6 +337,7 @@ ENGINES: Mapping[str, EngineEntry] = MappingProxyType(
                 identity=checkpoint_identity,
                 preflight=checkpoint_preflight,
                 reads_checkpoint=True,
+                token_statistics=True,
             ),
             EngineEntry(
                 "vllm",

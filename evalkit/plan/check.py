@@ -175,8 +175,13 @@ def _steps(benchmark: Benchmark) -> None:
 
 
 def _metric(benchmark: Benchmark) -> None:
-    if make_metric(benchmark.metric).uses_lengths and benchmark.mode != "ll":
+    metric = make_metric(benchmark.metric)
+    if metric.uses_lengths and benchmark.mode != "ll":
         raise ConfigError(f"the metric {benchmark.metric.name} needs mode ll, not {benchmark.mode}", "mode: ll")
+    if metric.uses_tokens and not benchmark.token_statistics:
+        raise ConfigError(f"{benchmark.metric.name} looks at the tokens of a text", "token_statistics: true")
+    if benchmark.token_statistics and (benchmark.mode != "ppl" or len(benchmark.labels) != 1):
+        raise ConfigError("only a single text has statistics of its tokens", "mode: ppl, labels: [text]")
 
 
 def _contrast(benchmark: Benchmark) -> None:

@@ -102,6 +102,11 @@ def _add(
     """The selection with one config for one model; a gen config where the engine cannot score prompts."""
     benchmark, choice = _chosen(selection, choice, options, catalog, overrides)
     engine = entry_of(model)
+    if not engine.token_statistics and any(b.token_statistics for b in benchmark.variants):
+        raise ConfigError(
+            f"{benchmark.name} takes the whole distribution at every token, which engine {engine.name} does not give",
+            "--engine hf, or leave it out",
+        )
     if benchmark.modes == {"gen"} or engine.scores_prompts(model):
         return selection.with_pair(model.name, benchmark, choice)
     sibling = gen_sibling(choice, benchmark.family, catalog) if engine.gen_instead else None

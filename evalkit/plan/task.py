@@ -345,8 +345,10 @@ def requests_of(task: Task, sample: Sample, model: ModelSpec, fingerprint: str, 
     # Recorded outputs are matched by sample; no prompt is sent anywhere.
     rendered = Rendered(text=sample.id) if entry_of(model).recorded else task.render(sample, model.kind)
     if rendered.ppl is not None:
+        tokens = task.part(sample.subset).token_statistics
         for label, text in rendered.ppl.items():
-            yield _keyed(Request("", sample.id, "ppl", text=text, label=label), fingerprint)
+            request = Request("", sample.id, "ppl", text=text, label=label, token_statistics=tokens)
+            yield _keyed(request, fingerprint)
     elif rendered.ll is not None:
         for label, (context, continuation) in rendered.ll.items():
             request = Request("", sample.id, "ll", text=context, label=label, continuation=continuation)
@@ -376,7 +378,7 @@ def gen_settings(benchmark: Benchmark, model: ModelSpec, seed: int) -> GenSettin
     )
 
 
-ASKED = tuple(f.name for f in fields(Request) if f.name != "key")
+ASKED = tuple(f.name for f in fields(Request) if f.name not in ("key", "token_statistics"))
 
 
 def _keyed(request: Request, fingerprint: str) -> Request:
@@ -386,4 +388,5 @@ def _keyed(request: Request, fingerprint: str) -> Request:
     sampled draws stay those of the rows.
     """
     content = [fingerprint, *(getattr(request, name) for name in ASKED)]
+    content += ["token_statistics"] if request.token_statistics else []
     return replace(request, key=digest(content))

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from evalkit.core.calls import make_contrast
 from evalkit.core.records import Benchmark, Score
 from evalkit.report.table import ABSENT
-from evalkit.scoring.contrasts import METRIC
+from evalkit.scoring.contrasts import AUC, METRIC
 from evalkit.scoring.metrics.contamination import KINDS
 
 TITLE = "Contamination"
@@ -23,6 +23,14 @@ PAIRED = (
     "from paraphrases that are less fluent by themselves: compare with a model that cannot have seen the originals.",
     "p is one-sided, of 9999 random exchanges within the pairs.",
 )
+MEMBERS = (
+    "Min-K% is the mean log-probability of the least likely tokens of a text, Min-K%++ that of their deviations from",
+    "what the model expects at their place. AUC is how often a text of the first set has the higher value than one of",
+    "the second, in percent: 50 where the sets are alike, clearly more where the first was trained on. They tell sets",
+    "apart, not single texts, and see a difference of topic, date or style just as well: the reference must be of one",
+    "kind with the set. Texts that a large training saw once leave hardly a trace, so an AUC of 50 clears nothing.",
+    "p is one-sided, of 9999 random exchanges of texts between two sets; of many rows some have a low one by chance.",
+)
 KIND_NOTES = (
     "Accuracies by what a search of crawled texts brought up of each item. Close together: light contamination; rising",
     "from clean to input-and-label: heavy. The search says what was public, not what a model was trained on, and the",
@@ -32,7 +40,9 @@ KIND_NOTES = (
 
 def section(benchmarks: Mapping[str, Benchmark], scores: Sequence[Score], style: str = "simple") -> str:
     """The section as text (`simple`) or markdown (`github`); empty for runs without such benchmarks."""
-    parts = [*_gaps(benchmarks, scores, style), *_pairs(benchmarks, scores, style), *_kinds(scores, style)]
+    contrasts = (_gaps, _pairs, _members)
+    parts = [part for make in contrasts for part in make(benchmarks, scores, style)]
+    parts += _kinds(scores, style)
     if not parts:
         return ""
     title = TITLE if style == "simple" else f"## {TITLE}"
@@ -74,6 +84,25 @@ def _pairs(benchmarks: Mapping[str, Benchmark], scores: Sequence[Score], style: 
     if rows:
         yield _grid(rows, ["benchmark", "model", "pairs", "L(original)", "L(paraphrase)", "difference", "p"], style)
         yield "\n".join(PAIRED)
+
+
+def _members(benchmarks: Mapping[str, Benchmark], scores: Sequence[Score], style: str) -> Iterator[str]:
+    rows = []
+    for model, benchmark, found in _contrasted(benchmarks, scores, "membership"):
+        for method, prefix in (("Min-K%", "min_k-"), ("Min-K%++", "min_k_pp-")):
+            cells = [cell for name in ("test", "train", "splits") for cell in _auc(found.get(prefix + name))]
+            rows.append([benchmark.row, model, method, *cells])
+    if rows:
+        head = ["benchmark", "model", "method", "test:ref", "p", "train:ref", "p", "train:test", "p"]
+        yield _grid(rows, head, style)
+        yield "\n".join([*MEMBERS, *absent_sets(benchmarks, scores)])
+
+
+def _auc(score: Score | None) -> tuple[str, str]:
+    """(AUC, p-value)"""
+    if score is None or score.value is None or score.p_value is None or score.metric != AUC:
+        return ABSENT, ABSENT
+    return f"{score.value:.1f}", f"{score.p_value:.4f}"
 
 
 def _kinds(scores: Sequence[Score], style: str) -> Iterator[str]:

@@ -10,8 +10,7 @@ from typing import Literal
 
 from evalkit.core import stats
 from evalkit.core.calls import make_contrast
-from evalkit.core.records import MIXED, Benchmark, Counts, Issue, Score
-from evalkit.scoring.contrasts import METRIC, Losses
+from evalkit.core.records import MIXED, Benchmark, Counts, Issue, Score, Verdict
 from evalkit.scoring.metrics import make_metric
 from evalkit.scoring.score import SubsetResult
 
@@ -237,12 +236,12 @@ def _total(counts: Sequence[Counts], left_out: int) -> Counts:
     )
 
 
-def contrast_scores(model: str, benchmark: Benchmark, losses: Mapping[str, Losses]) -> list[Score]:
-    """Table rows of the benchmark's comparison of its subsets; `losses`: subset -> those of its texts."""
+def contrast_scores(model: str, benchmark: Benchmark, verdicts: Mapping[str, Sequence[Verdict]]) -> list[Score]:
+    """Table rows of the benchmark's comparison of its subsets; `verdicts`: subset -> those on its texts."""
     if benchmark.contrast is None:
         return []
-    rows = make_contrast(benchmark.contrast).compare(losses)
-    blanks = [blank_score(model, benchmark, f"{benchmark.row}-{row.name}", METRIC, "group") for row in rows]
+    rows = make_contrast(benchmark.contrast).of(verdicts)
+    blanks = [blank_score(model, benchmark, f"{benchmark.row}-{row.name}", row.metric, "group") for row in rows]
     return [
         replace(blank, value=row.value, n=row.n, n_expected=row.n, p_value=row.p)
         for blank, row in zip(blanks, rows, strict=True)

@@ -309,6 +309,8 @@ class _Reader:
         if self.uses_lengths:
             continuations = {label: continuation_of(benchmark, sample, label) for label in found}
             case = replace(case, continuations=continuations, tokens={x: r.n_scored for x, r in found.items()})
+        if len(scores) == 1:
+            case = replace(case, reply=next(iter(found.values())))
         return verdict, case
 
     def _text_of(self, reply: Reply) -> tuple[str, dict[str, Any]]:

@@ -14,6 +14,8 @@ from tests import helpers
 from tools.embedded.facts import filled
 from tools.embedded.world import Fact, world
 
+pytestmark = pytest.mark.timeout(1800)  # twenty seeds on a loaded machine
+
 TEXTS = 80
 """Of each set."""
 SURE = 0.01
@@ -27,6 +29,9 @@ average: none
 subsets: [train, test, ref]
 contrast: loss_gaps
 """
+LEAST = LOSSES.replace("metric: mean_loss", "metric: {{min_k: 20}}\ntoken_statistics: true").replace(
+    "loss_gaps", "membership"
+)
 PAIRED = """
 mode: ppl
 labels: [text]
@@ -76,12 +81,14 @@ def run(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
     for seed in range(request.param):
         write_sets(place / "data" / str(seed), random.Random(seed))
         (configs / f"sets_{seed}.yaml").write_text(f"row: sets_{seed}\n" + LOSSES.format(seed=seed))
+        (configs / f"least_{seed}.yaml").write_text(f"row: least_{seed}\n" + LEAST.format(seed=seed))
         for name in ("told", "alike"):
             text = f"row: {name}_{seed}\n" + PAIRED.format(seed=seed, file=name)
             (configs / f"{name}_{seed}.yaml").write_text(text)
     done = helpers.run(
-        "--models", "embedded_base", "--datasets", "sets_*", "told_*", "alike_*", "--config-dir", place / "configs",
-        "--data-root", place / "data", "--work-dir", place / "out", "--max-num-workers", 1, timeout=600,
+        "--models", "embedded_base", "--datasets", "sets_*", "least_*", "told_*", "alike_*",
+        "--config-dir", place / "configs",
+        "--data-root", place / "data", "--work-dir", place / "out", "--max-num-workers", 1, timeout=1700,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "Contamination" in done.stdout and "not its cause" in done.stdout
@@ -100,6 +107,17 @@ def p_values(run: Path, row: str) -> list[float]:
 def test_a_set_that_was_trained_on_is_told_from_one_that_was_not(run: Path) -> None:
     assert all(p < SURE for p in p_values(run, "sets_{}-delta1"))
     assert all(p < SURE for p in p_values(run, "told_{}-paired"))
+
+
+@pytest.mark.parametrize("method", ["min_k", "min_k_pp"])
+def test_the_least_likely_tokens_tell_them_too(run: Path, method: str) -> None:
+    for sets in ("test", "train"):
+        values = p_values(run, f"least_{{}}-{method}-{sets}")
+        assert all(p < SURE for p in values), values
+    values = p_values(run, f"least_{{}}-{method}-splits")
+    assert all(p >= SURE for p in values), values
+    assert len(values) < 20 or 0.2 < sum(values) / len(values) < 0.8, "p-values of equal sets are spread evenly"
+    assert "leave hardly a trace" in (run / "report" / "summary.txt").read_text()
 
 
 def test_equal_sets_are_not(run: Path) -> None:

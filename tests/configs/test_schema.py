@@ -125,7 +125,7 @@ def test_the_tables_of_the_docs_are_those_of_the_records(tmp_path: Path, monkeyp
     assert config_keys.main(["--check"]) == 0, "run python -m tools.config_keys"
     text = config_keys.FILE.read_text(encoding="utf-8")
     records = [match[2] for match in config_keys.TABLE.finditer(text)]
-    assert records == ["Benchmark", "DataSpec", "ShotSpec", "GenSpec", "ModelSpec", "SummarizerFile"]
+    assert records == ["Benchmark", "DataSpec", "ShotSpec", "GenSpec", "ModelSpec", "SummarizerFile", "RowBinding"]
     copy = tmp_path / "configs.md"
     copy.write_text(text.replace("| `labels` |", "| `label` |"), encoding="utf-8")
     monkeypatch.setattr(config_keys, "FILE", copy)

@@ -21,6 +21,7 @@ from evalkit.engines.hf.memory import choose_budget, free_memory, is_device_fail
 from evalkit.engines.hf.score.pass_width import pays, tree_limits
 from evalkit.engines.hf.score.plain import score
 from evalkit.engines.hf.score.self_check import asked_path, choose_path, total_noise
+from evalkit.engines.hf.score.statistics import score_statistics
 from evalkit.engines.hf.score.tree import score_tree
 from evalkit.engines.hf.tokens import Encoded, Encoder
 
@@ -86,6 +87,9 @@ class HFEngine:
     def _score(self, items: Sequence[Encoded]) -> Iterator[Reply]:
         """Replies to ppl and ll requests, by the tree where it fits the model and saves enough."""
         path, tokens = self._path, self._budget.score_tokens
+        told = [item for item in items if item.request.token_statistics]
+        yield from score_statistics(self._model, told, tokens, self._stop_criteria.pad)
+        items = [item for item in items if not item.request.token_statistics]
         plain = list(items)
         if path.attention is not None:
             fit = [i for i in items if not i.error and (path.longest is None or len(i.ids) <= path.longest)]

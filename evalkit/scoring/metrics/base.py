@@ -9,7 +9,7 @@ from typing import Any
 from evalkit.core import stats
 from evalkit.core.calls import make_metric as construct_metric
 from evalkit.core.errors import EvalkitError
-from evalkit.core.records import Benchmark, NamedCall, Row, Sample
+from evalkit.core.records import Benchmark, NamedCall, Reply, Row, Sample
 from evalkit.sandbox.records import Program, ProgramOutcome
 from evalkit.scoring.context import Extraction, context_of
 from evalkit.scoring.metrics.golds import has_gold, shown
@@ -39,6 +39,8 @@ class Case:
     """ll, for metrics with `uses_lengths`: label -> the text that was scored."""
     tokens: Mapping[str, int] = field(default_factory=dict)
     """The same: label -> how many tokens it has; 0 where the engine did not say."""
+    reply: Reply | None = None
+    """Of a metric that uses tokens: the reply for the only label."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,8 @@ class Metric:
     """Whether judging looks at log-probabilities, so that one label is enough."""
     uses_lengths: bool = False
     """Whether judging looks at the lengths of continuations; ll alone has such."""
+    uses_tokens: bool = False
+    """Whether judging looks at the log-probability of each token of a text; the config has one label."""
     counts: Callable[[Sequence[Judged]], dict[str, int]] = no_counts
     """Results over a part of the samples only -> how many; rows over several subsets weight them by it."""
     draws: Mapping[str, int] = field(default_factory=dict)

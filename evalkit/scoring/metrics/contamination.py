@@ -13,6 +13,8 @@ from evalkit.scoring.metrics.golds import text_or_number
 
 LOSS = "loss"
 """A text's mean loss in nats a token, in its values."""
+MIN_K, MIN_K_PP = "min_k", "min_k_pp"
+"""A text's Min-K% and Min-K%++, in its values."""
 DIGITS = 6
 """Decimals of a kept loss: the further ones depend on how requests were batched."""
 ANNOTATION = "annotation"
@@ -42,6 +44,38 @@ def mean_loss(name: str = LOSS) -> Metric:
         return {name: stats.mean([float(j.values[LOSS]) for j in judged])} if judged else {}
 
     return Metric(name, each(judge), combine, uses_scores=True, uses_gold=False)
+
+
+@METRICS.register("min_k")
+def min_k(k: float = 20.0) -> Metric:
+    """Min-K% Prob (Shi et al., 2024) and Min-K%++ (Zhang et al., 2024): a text by its least likely tokens.
+
+    Min-K% is the mean log-probability, in nats, of the k percent of a text's tokens that have the lowest; Min-K%++
+    the same of log-probabilities less the mean of the distribution at their place, in its standard deviations. Both
+    are higher for texts that were trained on. A text of so few tokens that k percent is none is judged by one.
+    A text's loss is among its values too. Means over texts, not in percent; the config has one label, the text.
+    """
+    if not 0 < k <= 100:
+        raise ConfigError(f"min_k takes a share of the tokens in percent, not {k}", "min_k: 20")
+    names = {MIN_K: f"min-{k:g}%", MIN_K_PP: f"min-{k:g}%++"}
+
+    def judge(case: Case) -> Values:
+        logs, deviations = (case.reply.token_logs, case.reply.token_deviations) if case.reply else (None, None)
+        if not logs or not deviations:
+            raise ConfigError("min_k takes the tokens of one text", "mode: ppl, labels: [text]")
+        loss = round(next(iter(case.scores.values())), DIGITS)
+        return {LOSS: loss, MIN_K: lowest_mean(logs, k), MIN_K_PP: lowest_mean(deviations, k)}
+
+    def combine(judged: Sequence[Judged]) -> dict[str, float]:
+        return {n: stats.mean([float(j.values[v]) for j in judged]) for v, n in names.items()} if judged else {}
+
+    return Metric(names[MIN_K], each(judge), combine, uses_scores=True, uses_gold=False, uses_tokens=True)
+
+
+def lowest_mean(values: Sequence[float], percent: float) -> float:
+    """The mean of the lowest `percent` of the values, rounded down, of one at least."""
+    count = max(1, int(len(values) * percent / 100))
+    return round(stats.mean(sorted(values)[:count]), DIGITS)
 
 
 @METRICS.register("accuracy_by_annotation")

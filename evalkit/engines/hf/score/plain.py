@@ -44,6 +44,14 @@ def token_losses(model: Any, rows: Sequence[Sequence[int]], pad: int) -> list[to
 
     Rows are padded on the right, where a causal model cannot see them.
     """
+    with torch.inference_mode():
+        logits, ids = padded_logits(model, rows, pad)
+        losses = chunked_losses(logits, ids).cpu().double()
+    return [losses[i, : len(row) - 1] for i, row in enumerate(rows)]
+
+
+def padded_logits(model: Any, rows: Sequence[Sequence[int]], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """(logits [rows, width, vocab], ids [rows, width] on their device) of rows padded on the right."""
     width = max(len(row) for row in rows)
     ids = torch.full((len(rows), width), pad, dtype=torch.long)
     mask = torch.zeros((len(rows), width), dtype=torch.long)
@@ -51,10 +59,8 @@ def token_losses(model: Any, rows: Sequence[Sequence[int]], pad: int) -> list[to
         ids[i, : len(row)] = torch.tensor(row)
         mask[i, : len(row)] = 1
     ids, mask = ids.to(model.device), mask.to(model.device)
-    with torch.inference_mode():
-        logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
-        losses = chunked_losses(logits, ids.to(logits.device)).cpu().double()
-    return [losses[i, : len(row) - 1] for i, row in enumerate(rows)]
+    logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+    return logits, ids.to(logits.device)
 
 
 def chunked_losses(logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
