@@ -78,7 +78,7 @@ def hostile(folder: Path) -> Path:
     configs = folder / "configs"
     configs.mkdir(parents=True)
     texts = [*HOSTILE_TEXTS, "x" * LONG]
-    rows = [{"question": f"Q{i} {text[:2000]}", "answer": text[:200] or "empty"} for i, text in enumerate(texts)]
+    rows = [{"question": f"Q{i} {text[:2000]}", "answer": f"gold {text[:200]}"} for i, text in enumerate(texts)]
     (configs / "hostile.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     (configs / "hostile_gen.yaml").write_text(
         "mode: gen\ndata: {file: hostile.jsonl}\ngold: answer\nprompt: '{{ question }}'\n"
