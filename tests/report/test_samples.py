@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from evalkit import session
 from evalkit.core.calls import parse_calls
+from evalkit.core.errors import StoreError
 from evalkit.core.records import Request
 from evalkit.plan.manifest import from_manifest
 from evalkit.plan.plan import Pair, RunPlan
@@ -19,6 +21,7 @@ from evalkit.report.samples import Judged, Prompt, samples_of
 from evalkit.results.scored import open_scored
 from evalkit.results.store import RunStore
 from evalkit.scoring.extract.trace import trace
+from evalkit.scoring.score import Options
 from tests import helpers
 
 BENCHMARKS = (
@@ -159,3 +162,20 @@ def test_pieces_of_an_output(
 def test_long_texts_lose_their_middle_and_say_how_much() -> None:
     assert cut("abcdef", 6) == ["abcdef"]
     assert cut("abcdefg", 4) == ["ab", 3, "fg"]
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [(KeyError("column"), "KeyError: 'column' (see "), (StoreError("the disk is full"), "the disk is full")],
+)
+def test_a_fault_of_the_report_does_not_cost_the_table(
+    store: RunStore, monkeypatch: pytest.MonkeyPatch, error: Exception, told: str
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(session, "write_pages", fail)
+    with store.locked():
+        finished = session.score_run(store, Options())
+    assert finished.pages is None and finished.pages_fault.startswith(told)
+    assert "gsm8k" in finished.text and store.results()["scores"]
