@@ -272,8 +272,8 @@ def with_pages(finished: Finished, options: ReportOptions) -> Finished:
         summarizer = load_summarizer(name, catalog, options.reference_column) if name else None
         few = count_judged([stored]) <= MOST_SAMPLES
         return replace(finished, pages=write_pages([stored], store.pages, summarizer, samples=few))
-    except StoreError:
-        raise
+    except StoreError as error:
+        return replace(finished, pages_fault=error.message)
     except Exception as error:  # everything else is written; told on the terminal, whole in the log
         path = store.log_path("report")
         with disk_errors(path), path.open("a", encoding="utf-8", errors="backslashreplace") as log:

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from evalkit import session
 from evalkit.core.calls import parse_calls
+from evalkit.core.errors import StoreError
 from evalkit.core.records import Request
 from evalkit.plan.manifest import from_manifest
 from evalkit.plan.plan import Pair, RunPlan
+from evalkit.report.html.build import write_pages
+from evalkit.report.html.data import cut, pieces, read_part
 from evalkit.report.samples import Judged, Prompt, samples_of
+from evalkit.results.scored import open_scored
 from evalkit.results.store import RunStore
 from evalkit.scoring.extract.trace import trace
+from evalkit.scoring.score import Options
 from tests import helpers
 
 BENCHMARKS = (
@@ -117,3 +125,57 @@ def test_the_part_that_became_the_answer(text: str, steps: list[object], marked:
 def test_a_step_that_fails_is_told() -> None:
     found = trace("text", parse_calls(["strip", {"regex": "("}]), {})
     assert [s.call.name for s in found.steps] == ["strip"] and found.span is None and found.fault
+
+
+def test_a_run_that_keeps_no_samples_says_so(store: RunStore, tmp_path: Path) -> None:
+    """Runs of earlier versions: verdicts are shown, prompts are not."""
+    copied = RunStore(tmp_path / "run")
+    shutil.copytree(store.folder, copied.folder, ignore=shutil.ignore_patterns("samples"))
+    found = list(everything(copied))
+    assert len(found) == len(list(everything(store)))
+    assert all("keeps no samples" in one.prompt.fault and one.trace is None for _, _, one in found)
+    write_pages([open_scored(copied)], tmp_path / "html")
+    assert read_part(tmp_path / "html" / "data" / "gsm8k_gen_17d0dc", "p0-0")["0"]["fault"]
+
+
+def test_a_run_without_exemplars_shows_the_rest_of_its_prompts(store: RunStore, tmp_path: Path) -> None:
+    copied = RunStore(tmp_path / "run")
+    shutil.copytree(store.folder, copied.folder, ignore=shutil.ignore_patterns("*.exemplars.json.gz"))
+    shown = [joined(one.prompt) for _, pair, one in everything(copied) if pair.benchmark == "mmlu_ppl_ac766d"]
+    assert shown and all("this run does not keep them" in text and "Answer" in text for text in shown)
+
+
+@pytest.mark.parametrize(
+    ("marked", "thinking", "expected"),
+    [
+        (None, None, [("", "abcdefgh")]),
+        ((2, 4), None, [("", "ab"), ("marked", "cd"), ("", "efgh")]),
+        ((6, 8), (0, 3), [("thinking", "abc"), ("", "def"), ("marked", "gh")]),
+    ],
+)
+def test_pieces_of_an_output(
+    marked: tuple[int, int] | None, thinking: tuple[int, int] | None, expected: list[tuple[str, str]]
+) -> None:
+    assert pieces("abcdefgh", marked, thinking) == expected
+
+
+def test_long_texts_lose_their_middle_and_say_how_much() -> None:
+    assert cut("abcdef", 6) == ["abcdef"]
+    assert cut("abcdefg", 4) == ["ab", 3, "fg"]
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [(KeyError("column"), "KeyError: 'column' (see "), (StoreError("the disk is full"), "the disk is full")],
+)
+def test_a_fault_of_the_report_does_not_cost_the_table(
+    store: RunStore, monkeypatch: pytest.MonkeyPatch, error: Exception, told: str
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(session, "write_pages", fail)
+    with store.locked():
+        finished = session.score_run(store, Options())
+    assert finished.pages is None and finished.pages_fault.startswith(told)
+    assert "gsm8k" in finished.text and store.results()["scores"]

@@ -32,7 +32,7 @@ os.dup2(ends[1], 4)
 os.execv(sys.argv[3], sys.argv[3:])
 """
 """The browser reads from descriptor 3 and writes to 4."""
-PATIENCE = 120.0
+PATIENCE = 90.0
 """Seconds for an answer: a loaded machine is slow, and no test is about time."""
 KEYS = {"Enter": "\r", "ArrowDown": "", "ArrowUp": "", "Escape": ""}
 

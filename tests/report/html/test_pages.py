@@ -34,10 +34,29 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
         yield opened
 
 
+@pytest.fixture(autouse=True)
+def forgotten(browser: Browser) -> None:
+    """What earlier tests asked for does not count."""
+    browser.requests.clear()
+    browser.faults.clear()
+
+
+@pytest.fixture(scope="module", params=["recorded", pytest.param("embedded", marks=pytest.mark.slow)])
+def two_models(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The pages that a run of two models left, on one generative benchmark."""
+    make = {"recorded": runs.recorded, "embedded": runs.embedded}[request.param]
+    return make(tmp_path_factory.mktemp(request.param)) / "html"
+
+
 @pytest.fixture(scope="module")
-def two_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The pages that a real run of two models left."""
-    return runs.embedded(tmp_path_factory.mktemp("embedded")) / "html"
+def options(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The pages of a run that scored options, and needles."""
+    return runs.options(tmp_path_factory.mktemp("options")) / "html"
+
+
+def models_of(folder: Path) -> list[str]:
+    """The models of a run, by its results."""
+    return [m["name"] for m in json.loads((folder.parent / "results.json").read_text("utf-8"))["models"]]
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +69,6 @@ def check_quiet(browser: Browser, folder: Path) -> None:
     inside = folder.resolve().as_uri()
     foreign = [url for url in browser.requests if not url.startswith((inside, "about:", "data:,"))]
     assert not foreign and not browser.faults, (foreign, browser.faults)
-    browser.requests.clear()
 
 
 def opened(browser: Browser, folder: Path, benchmark: str, fragment: str = "") -> None:
@@ -66,20 +84,21 @@ def test_overview_has_the_numbers_of_the_table(browser: Browser, two_models: Pat
             assert f"{score['value']:.2f}" in shown
             if score["interval"]:
                 assert f"±{(score['interval'][1] - score['interval'][0]) / 2:.1f}" in shown
+    first, second = models_of(two_models)
     assert "ref 83.0" in shown and "limited: the first 30 rows" in shown
-    assert "embedded_chat against" in shown and "model fingerprint" in shown
+    assert f"{second} against" in shown and f"{first}\n" in shown and "model fingerprint" in shown
     folded = "document.querySelectorAll('tr[data-below]:not([hidden])').length"
     assert browser.evaluate(folded) == 0
     browser.evaluate("document.querySelector('button.fold').click()")
-    assert browser.evaluate(folded) == 2
+    assert browser.evaluate(folded) == 2, "the two subsets"
     check_quiet(browser, two_models)
 
 
-@pytest.mark.parametrize("page", ["index", "benchmark-demo_choice_ppl", "run-*"])
+@pytest.mark.parametrize("page", ["index", "benchmark-demo_choice_ppl", "benchmark-demo_needle_gen", "run-*"])
 @pytest.mark.parametrize("width", [390, 1440])
-def test_pages_fit_their_width(browser: Browser, two_models: Path, page: str, width: int) -> None:
+def test_pages_fit_their_width(browser: Browser, options: Path, page: str, width: int) -> None:
     browser.size(width, 900)
-    browser.open(next(two_models.glob(f"{page}.html")))
+    browser.open(next(options.glob(f"{page}.html")))
     assert browser.evaluate("document.documentElement.scrollWidth") <= width
     unnamed = (
         "[...document.querySelectorAll('button, a, input, select, svg[role=img]')].filter((e) => "
@@ -87,13 +106,13 @@ def test_pages_fit_their_width(browser: Browser, two_models: Path, page: str, wi
     )
     assert browser.evaluate(unnamed) == 0
     browser.size(1440, 900)
-    check_quiet(browser, two_models)
+    check_quiet(browser, options)
 
 
 def test_search_filter_and_keys(browser: Browser, two_models: Path) -> None:
     opened(browser, two_models, "demo_arithmetic_gen")
     assert browser.evaluate(COUNT) == "60 samples" and browser.evaluate(ROWS) == 60
-    verdicts = RunStore(two_models.parent).verdicts("embedded_base", "demo_arithmetic_gen")
+    verdicts = RunStore(two_models.parent).verdicts(models_of(two_models)[0], "demo_arithmetic_gen")
     wrong = [v.sample_id for v in verdicts if v.values["value"] < 1]
     browser.press("w")
     assert browser.evaluate("[...document.querySelectorAll('#rows .id')].map((e) => e.textContent)") == wrong
@@ -106,7 +125,7 @@ def test_search_filter_and_keys(browser: Browser, two_models: Path) -> None:
     assert browser.evaluate("document.querySelector('[aria-selected=true] .id').textContent") == wrong[0]
     browser.press("w")
     browser.press("/")
-    browser.write("marbles")
+    browser.write("how many marbles")
     browser.wait(f"{COUNT}.includes(' of 60')")
     assert browser.evaluate("[...document.querySelectorAll('#rows .row')].every((e) => /marbles/i.test(e.innerText))")
     check_quiet(browser, two_models)
@@ -120,20 +139,17 @@ def test_search_in_outputs(browser: Browser, two_models: Path) -> None:
     before = browser.evaluate("document.querySelectorAll('#rows .row').length")
     browser.evaluate("document.getElementById('deep').click()")
     browser.wait("document.getElementById('deep').hidden")
-    base = RunStore(two_models.parent).verdicts("embedded_base", "demo_arithmetic_gen", "en")
+    base = RunStore(two_models.parent).verdicts(models_of(two_models)[0], "demo_arithmetic_gen", "en")
     assert before == 0 and browser.evaluate(ROWS) >= sum("The answer is" in v.detail["text"] for v in base) > 0
 
 
 def test_two_models_side_by_side(browser: Browser, two_models: Path) -> None:
     store = RunStore(two_models.parent)
-    of = {
-        m: {v.sample_id: v for v in store.verdicts(m, "demo_arithmetic_gen")}
-        for m in ("embedded_base", "embedded_chat")
-    }
-    base, chat = of["embedded_base"], of["embedded_chat"]
+    names = models_of(two_models)
+    base, chat = ({v.sample_id: v for v in store.verdicts(name, "demo_arithmetic_gen")} for name in names)
     changed = [i for i in base if base[i].values["value"] != chat[i].values["value"]]
     assert changed, "the two models answer one sample differently"
-    opened(browser, two_models, "demo_arithmetic_gen", "#a=embedded_base&b=embedded_chat&show=changed")
+    opened(browser, two_models, "demo_arithmetic_gen", f"#a={names[0]}&b={names[1]}&show=changed")
     assert browser.evaluate(COUNT).startswith(f"{len(changed)} of 60")
     first = changed[0]
     browser.wait(f"{ID} === '{first}'")
@@ -152,19 +168,19 @@ def test_two_models_side_by_side(browser: Browser, two_models: Path) -> None:
     check_quiet(browser, two_models)
 
 
-def test_a_link_leads_back(browser: Browser, two_models: Path) -> None:
-    opened(browser, two_models, "demo_choice_ppl")
+def test_a_link_leads_back(browser: Browser, options: Path) -> None:
+    opened(browser, options, "demo_choice_ppl")
     browser.press("j")
     browser.wait("location.hash.includes('id=')")
     fragment, shown = browser.evaluate("location.hash"), browser.text("#sample h2")
-    opened(browser, two_models, "demo_arithmetic_gen")
-    opened(browser, two_models, "demo_choice_ppl", fragment)
+    opened(browser, options, "demo_choice_ppl", "#show=wrong")
+    opened(browser, options, "demo_choice_ppl", fragment)
     assert browser.text("#sample h2") == shown
-    sample = json.loads(json.dumps(shown))
-    store = RunStore(two_models.parent)
-    answer = next(v.answer for v in store.verdicts("embedded_base", "demo_choice_ppl") if v.sample_id == sample)
-    assert browser.text("#sample .chosen th").startswith(answer)
+    verdicts = RunStore(options.parent).verdicts("fake_base", "demo_choice_ppl")
+    answer = next(v.answer for v in verdicts if v.sample_id == shown)
+    assert browser.text("#sample .side0 .chosen th").startswith(answer)
     assert browser.evaluate("document.querySelectorAll('#sample .side0 .options tbody tr').length") == 4
+    check_quiet(browser, options)
 
 
 def test_white_space_theme_and_print(browser: Browser, two_models: Path) -> None:
@@ -213,7 +229,7 @@ def test_hostile_texts_are_text(browser: Browser, hostile: Path) -> None:
 def test_hostile_samples_are_shown_whole(browser: Browser, hostile: Path) -> None:
     opened(browser, hostile, "hostile_gen")
     for number, text in enumerate(runs.HOSTILE_TEXTS):
-        browser.wait(f"{ID} === 'hostile_gen/{number}'")
+        browser.wait(f"{ID} === 'hostile/{number}'")
         output = "document.querySelector('#sample .side0 .content')"
         browser.wait(output)
         shown = browser.evaluate(f"{output}.textContent")
@@ -224,7 +240,7 @@ def test_hostile_samples_are_shown_whole(browser: Browser, hostile: Path) -> Non
         if "\u202e" in text:
             assert "U+202E" in shown
         browser.press("j")
-    browser.wait(f"{ID} === 'hostile_gen/{len(runs.HOSTILE_TEXTS)}'")
+    browser.wait(f"{ID} === 'hostile/{len(runs.HOSTILE_TEXTS)}'")
     assert "characters are left out here" in browser.text("#sample")
     assert browser.evaluate("document.getElementById('sample').textContent.length") < 200_000
     assert browser.evaluate("window.pwned === undefined")
@@ -250,9 +266,9 @@ def many(count: int) -> Iterator[Judged]:
         yield Judged(benchmark, sample, 0, Prompt((Part("", f"Question number {i}"),)), verdict, {"0": reply}, found)
 
 
-def test_a_hundred_thousand_samples(browser: Browser, two_models: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("count", [8_000, pytest.param(100_000, marks=pytest.mark.slow)])
+def test_many_samples(browser: Browser, two_models: Path, tmp_path: Path, count: int) -> None:
     """Not timed: that every step ends, shows what it must and loads only the chunks that it needs."""
-    count = 100_000
     folder = tmp_path / "html"
     write_pages([open_scored(RunStore(two_models.parent))], folder)
     name = "demo_arithmetic_gen"
@@ -260,13 +276,13 @@ def test_a_hundred_thousand_samples(browser: Browser, two_models: Path, tmp_path
     files.add(0, "asked", many(count))
     files.close()
     opened(browser, folder, name)
-    assert browser.evaluate(COUNT) == "100,000 samples" and browser.evaluate(ROWS) == 100
+    assert browser.evaluate(COUNT) == f"{count:,} samples" and browser.evaluate(ROWS) == 100
     browser.press("w")
     wrong = len(range(0, count, 7))
-    browser.wait(f"{COUNT} === '{wrong:,} of 100,000 samples'")
+    browser.wait(f"{COUNT} === '{wrong:,} of {count:,} samples'")
     browser.press("/")
     browser.write("number 7007,")
-    browser.wait(f"{COUNT} === '1 of 100,000 samples'")
+    browser.wait(f"{COUNT} === '1 of {count:,} samples'")
     browser.press("Enter")
     browser.wait(f"{ID} === 'part2/7007'")
     browser.wait("document.querySelector('#sample mark')")

@@ -42,7 +42,8 @@
     }).finally(() => waiting.delete(name)).then(unpack);
   }
   async function unpack(packed) {
-    const bytes = Uint8Array.from(atob(packed), (c) => c.charCodeAt(0));
+    const text = atob(packed), bytes = new Uint8Array(text.length);
+    for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
     const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
     return JSON.parse(await new Response(stream).text());
   }
@@ -68,15 +69,20 @@
   }
   const id = (row) => `${index.subsets[index.subset[row]]}/${index.sample[row]}${index.draw[row] ? `#${index.draw[row]}` : ""}`;
 
+  function searchable() {
+    haystack ||= index.preview.map((preview, row) => {
+      let text = `${id(row)}\n${preview}\n${index.gold[row]}`;
+      for (const cells of index.cells) text += `\n${cells.answer[row]}`;
+      return text.toLowerCase();
+    });
+    return haystack;
+  }
   function searched() {
     const q = state.q.trim().toLowerCase();
     if (!q) return () => true;
-    if (!haystack) {
-      haystack = index.preview.map((preview, row) =>
-        [id(row), preview, index.gold[row], ...index.cells.map((c) => c.answer[row])].join("\n").toLowerCase());
-    }
+    const texts = searchable();
     const inside = deep.q === q ? deep.rows : null;
-    return (row) => haystack[row].includes(q) || Boolean(inside && inside.has(row));
+    return (row) => texts[row].includes(q) || Boolean(inside && inside.has(row));
   }
 
   function select() {
@@ -491,6 +497,7 @@
     listen();
     open();
     document.body.dataset.ready = "yes";
+    (window.requestIdleCallback || setTimeout)(searchable); // so that the first search does not wait for it
   }
   start();
 })();
