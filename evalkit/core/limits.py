@@ -8,7 +8,7 @@ import signal
 import threading
 from types import FrameType
 
-CPU_SECONDS = 4.0
+CPU_SECONDS = 3.0
 MOST_BYTES = 400 << 20
 """Memory by which the process may grow meanwhile."""
 LOOK_SECONDS = 0.1

@@ -155,11 +155,10 @@ EXPRESSIONS = (
 VALUES: dict[str, Any] = {"x": "xyz", "y": "a" * 40 + "b"}
 
 
-@pytest.mark.parametrize("source", [*BAD_TEMPLATES, *EXPRESSIONS])
-def test_templates(source: str) -> None:
-    work = template.evaluate if source in EXPRESSIONS else template.render
+@pytest.mark.parametrize("source", EXPRESSIONS)
+def test_expressions(source: str) -> None:
     try:
-        found = work(source, VALUES)
+        found = template.evaluate(source, VALUES)
     except ConfigError as error:
         assert len(error.message) < 2000
     else:
@@ -177,9 +176,9 @@ ENDS = """
     for source in BAD_TEMPLATES:
         began = time.process_time()
         try:
-            template.render(source, VALUES)
-        except ConfigError:
-            pass
+            assert len(template.render(source, VALUES)) < 10_000_000, source
+        except ConfigError as error:
+            assert len(error.message) < 2000, source
         slowest = max(slowest, time.process_time() - began)
     print(slowest, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) << 10)
 """

@@ -24,6 +24,7 @@ from evalkit.sandbox import run_program, run_programs
 from evalkit.sandbox.backend import SandboxError
 from evalkit.sandbox.pool import ATTEMPTS, choose
 from evalkit.sandbox.records import FAILURES, Program
+from evalkit.sandbox.worker import own_folder
 from evalkit.scoring.extract import extract
 from evalkit.scoring.metrics import Case, Judged, Tools, make_metric
 from tests.sandbox.hostile import below
@@ -278,6 +279,28 @@ def test_a_temporary_folder_that_takes_nothing_is_an_error_and_no_verdict(
     monkeypatch.setattr(tempfile, "TemporaryFile", full)
     with pytest.raises(SandboxError, match="No space left on device"):
         run_programs([Program("x = 1")], 1, backend)
+
+
+def test_what_killed_runs_left_is_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folders that nobody holds locked go; those of a run at work, and others' files, stay."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    kill = "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)"
+    script = (
+        f"import tempfile\nfrom evalkit.sandbox.worker import own_folder\nprint(own_folder()[0], flush=True)\n{kill}"
+    )
+    command = [sys.executable, "-c", script]
+    left = subprocess.run(
+        command, env={**os.environ, "TMPDIR": str(tmp_path)}, capture_output=True, text=True, check=False
+    )
+    abandoned = Path(left.stdout.strip())
+    (abandoned / "deep").mkdir()
+    (abandoned / "deep" / "file").write_text("x")
+    held, lock = own_folder()
+    (tmp_path / "evalkit-sandbox-file").write_text("x")
+    (tmp_path / "other").mkdir()
+    assert run_programs([Program("x = 1", AMPLE, tests="assert x")], 1)[0].failure == "passed"
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([Path(held).name, "evalkit-sandbox-file", "other"])
+    os.close(lock)
 
 
 @pytest.mark.parametrize(
