@@ -83,6 +83,7 @@ def build(document: Document) -> Benchmark:
         part_key=part_key,
         parts=parts,
         contrast=_call(data["contrast"]) if "contrast" in data else None,
+        solver=_call(data["solver"]) if "solver" in data else None,
     )
 
 

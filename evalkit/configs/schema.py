@@ -110,6 +110,7 @@ PART = Keys(
         "labels": TEXTS,
         "continuation": TEXT,
         "gen": Keys(GEN),
+        "solver": CALL,
         "extract": Items(CALL),
         "metric": CALL,
         "quirks": TEXTS,
@@ -139,6 +140,7 @@ BENCHMARK = Keys(
         "extract": Items(CALL),
         "metric": CALL,
         "quirks": TEXTS,
+        "solver": CALL,
         "parts": Free(Free(PART)),
         "contrast": CALL,
     }

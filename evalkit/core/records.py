@@ -5,7 +5,7 @@ A record is never changed; a new one replaces it (`dataclasses.replace`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -164,6 +164,8 @@ class Benchmark:
     """Value of that variable -> the benchmark as it is for subsets with this value."""
     contrast: NamedCall | None = None
     """A registered comparison between the subsets (contamination)."""
+    solver: NamedCall | None = None
+    """A registered solver that leads a conversation of several turns with the model; None: one request a sample."""
 
     def part(self, variables: Mapping[str, Any]) -> Benchmark:
         """The benchmark as it is for a subset with these variables: mode, data, prompt, extraction and metric."""
@@ -309,6 +311,8 @@ class Reply:
     """Wall time of the batch divided by its rows."""
     error: str = ""
     """Why there is no answer; such a reply counts as missing and is asked again."""
+    transcript: Sequence[Mapping[str, Any]] | None = None
+    """Of a conversation: its turns, `{role, text, …}`, from the model's first to its last; `text` is its answer."""
 
 
 @dataclass(frozen=True)

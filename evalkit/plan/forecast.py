@@ -11,6 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
 
+from evalkit.core.calls import make_solver
 from evalkit.core.errors import DataError
 from evalkit.core.records import MIXED, ModelSpec, Request, Sample
 from evalkit.core.sequences import unique_length
@@ -75,18 +76,24 @@ def calibrated(planned: Planned, found: Sequence[Forecast]) -> Iterator[Forecast
 def _count(plan: RunPlan, pair: Pair) -> Forecast:
     task, encode = plan.task(pair), _encoder(plan, pair)
     requests = written = scored = 0
+    call = plan.benchmarks[pair.benchmark].solver
+    solver = make_solver(call) if call else None
     tokens = unique = 0.0
     for subset in task.scored:
         samples = task.samples(subset)
         chosen = _spread(samples)
         asks = [list(plan.requests(pair, sample)) for sample in chosen]
         share = len(samples) / len(chosen)
+        if solver:  # as many turns as there may be, each after full outputs
+            turns = [solver.most_requests(sample) for sample in chosen]
+            asks = [list(_turns(ask, count)) for ask, count in zip(asks, turns, strict=True)]
         requests += round(share * sum(map(len, asks)))
         scored += round(share * sum(r.gen is None for ask in asks for r in ask))
         written += round(share * sum(r.gen.max_out_len for ask in asks for r in ask if r.gen))
         if encode is not None:
             ids = [[tuple(encode(text_of(r))) for r in ask] for ask in asks]
             tokens += share * sum(len(i) for ask in ids for i in ask)
+            tokens += share * sum(n * r.gen.max_out_len for ask in asks for r in ask if r.gen and (n := _turn(r)))
             unique += _unique(ids, len(samples))
     b = plan.benchmarks[pair.benchmark]
     known = encode is not None
@@ -105,6 +112,17 @@ def _count(plan: RunPlan, pair: Pair) -> Forecast:
         written,
         price=_price(spec, tokens, written),
     )
+
+
+def _turns(ask: Sequence[Request], count: int) -> Iterator[Request]:
+    """Each request of a sample once for every turn of its conversation, numbered from 0."""
+    for request in ask:
+        yield from (replace(request, label=str(n)) for n in range(count))
+
+
+def _turn(request: Request) -> int:
+    """How many turns of the model come before a request."""
+    return int(request.label or 0) if request.mode == "gen" else 0
 
 
 def _price(spec: ModelSpec, tokens: float, written: int) -> float | None:
@@ -169,7 +187,7 @@ def _expected(plan: RunPlan, pair: Pair, item: Forecast, engine: Any) -> float:
     _answer(engine, asks[:1])  # the first pass pays for threads, kernels and memory
     seconds = _answer(engine, asks)
     if item.mode == "gen":
-        return seconds / len(tried) * item.samples
+        return seconds / sum(map(len, asks)) * item.requests
     encode = _encoder(plan, pair) or str.encode
     size = unique_length(tuple(encode(text_of(r))) for ask in asks for r in ask)
     return seconds / max(1, size) * (item.unique if item.unique is not None else size / len(tried) * item.samples)

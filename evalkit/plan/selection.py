@@ -102,6 +102,11 @@ def _add(
     """The selection with one config for one model; a gen config where the engine cannot score prompts."""
     benchmark, choice = _chosen(selection, choice, options, catalog, overrides)
     engine = entry_of(model)
+    if engine.recorded and any(variant.solver for variant in benchmark.variants):
+        raise ConfigError(
+            f"{benchmark.name} is a conversation of several turns, {model.name} has one recorded output a sample",
+            "run the model, or score its recorded answers with another config",
+        )
     if benchmark.modes == {"gen"} or engine.scores_prompts(model):
         return selection.with_pair(model.name, benchmark, choice)
     sibling = gen_sibling(choice, benchmark.family, catalog) if engine.gen_instead else None

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from evalkit.core.errors import EvalkitError
-from evalkit.core.reasoning import NONE, UNFINISHED, Reasoning, split_thinking
+from evalkit.core.reasoning import FINISHED, NONE, UNFINISHED, Reasoning, split_thinking
 from evalkit.core.records import Benchmark, Counts, Issue, Reply, Sample, Verdict
 from evalkit.results.index import IndexedSample
 from evalkit.sandbox import SandboxError, choose, run_programs
@@ -269,16 +269,22 @@ def _read(
         detail: dict[str, Any] = {"error": "; ".join(errors)} if errors else {}
         return Verdict(sample.id, sample.subset, None, sample.gold, {}, missing=True, detail=detail), None
     context = context_of(benchmark, sample)
+    transcript: Sequence[Mapping[str, Any]] = ()
     if benchmark.mode == "gen":
         (reply,) = answered.values()
-        text = reply.text or ""
-        parts = split_thinking(text, reasoning, benchmark.gen.stop) if reasoning else None
+        text, transcript = reply.text or "", reply.transcript or ()
+        # in a conversation every turn was split before the next one was asked
+        parts = split_thinking(text, reasoning, benchmark.gen.stop) if reasoning and not transcript else None
         answer: Any = None
         try:
             answer = extract(parts.answer if parts else text, filled_steps(benchmark, sample), context)
         except Exception as error:  # a step may fail on one reply, or on what it needs of one row
             fault = fault or f"no answer can be extracted: {reason_of(error)}"
         detail = {"text": text, "finish": reply.finish, **({THINKING: parts.thinking} if parts else {})}
+        if transcript:
+            traces = [turn[THINKING] for turn in transcript if THINKING in turn]
+            detail |= {"transcript": list(transcript)}
+            detail |= {THINKING: min(traces, key=(UNFINISHED, FINISHED, NONE).index)} if traces else {}
     else:
         scores = {label: reply.nll or 0.0 for label, reply in answered.items()}
         answer = min(scores, key=lambda label: scores[label])  # the first label wins a tie
@@ -292,7 +298,7 @@ def _read(
     if fault:
         return _faulty(verdict, fault), None
     scores = {} if benchmark.mode == "gen" else detail["nll"]
-    return verdict, Case(sample.id, draw.repeat, answer, sample.gold, sample.row, context, scores)
+    return verdict, Case(sample.id, draw.repeat, answer, sample.gold, sample.row, context, scores, transcript)
 
 
 def _error_of(reply: Reply, benchmark: Benchmark) -> str:

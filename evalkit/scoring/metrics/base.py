@@ -36,6 +36,8 @@ class Case:
     """What extraction may know: options, the subset's variables, ..."""
     scores: Mapping[str, float] = field(default_factory=dict)
     """ppl and ll: label -> minus its log-probability in nats, as `Reply.nll` has it."""
+    transcript: Sequence[Mapping[str, Any]] = ()
+    """Of a conversation: its turns (see `Reply.transcript`)."""
 
 
 @dataclass(frozen=True)
