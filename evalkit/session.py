@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from evalkit.configs.catalog import ConfigCatalog, open_catalog
+from evalkit.core.calls import make_solver
 from evalkit.core.digest import plain
-from evalkit.core.errors import EvalkitError, ModelError, RunFailed, StoreError
+from evalkit.core.errors import ConfigError, EvalkitError, ModelError, RunFailed, StoreError
 from evalkit.core.records import Job, Score
 from evalkit.engines.catalog import entry_of
 from evalkit.execution.local import LocalRunner
@@ -130,7 +131,7 @@ def run(options: RunOptions, settings: RunSettings, listener: Listener | None = 
     listener = listener or Listener()
     if settings.reuse is not None:  # the newest run may be another one when the plan is made
         settings = replace(settings, reuse=str(open_run(settings.reuse, settings.work_dir).folder))
-    planned = plan_of(options, settings)
+    planned = with_permission(plan_of(options, settings), settings)
     listener.planned(planned)
     store, continued = choose_store(
         planned, settings.work_dir, settings.command, new=settings.new, reuse=settings.reuse
@@ -150,6 +151,20 @@ def plan_of(options: RunOptions, settings: RunSettings) -> Planned:
         return make_plan(options)
     earlier = from_manifest(open_run(settings.reuse, settings.work_dir).manifest())
     return extended(make_plan(options, lambda selection: with_earlier_subsets(selection, earlier)), earlier)
+
+
+def with_permission(planned: Planned, settings: RunSettings) -> Planned:
+    """The plan with what its tools may do; ConfigError where conversations need tools that may not, or cannot, run."""
+    asked = [planned.plan.benchmarks[pair.benchmark] for pair in planned.runnable] if settings.mode != "score" else []
+    calls = [(benchmark.name, variant.solver) for benchmark in asked for variant in benchmark.variants]
+    need = [name for name, call in calls if call and make_solver(call).runs_code]
+    obstacle = settings.scoring.obstacle() if need else None
+    if obstacle:
+        hint = "--allow-code" if obstacle.kind == "code_not_allowed" else "run.py doctor"
+        raise ConfigError(f"{need[0]}: models run programs in its conversations; {obstacle.text}", hint)
+    scoring = settings.scoring
+    code: Any = ("unsafe" if scoring.unsafe_code else "sandboxed") if scoring.allow_code else "refused"
+    return replace(planned, plan=replace(planned.plan, code=code))
 
 
 def choose_store(

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 # Configs speak of steps and metrics by name: the rooms that hold them register the names.
-import evalkit.agents
 import evalkit.scoring.extract
 import evalkit.scoring.metrics  # noqa: F401
 

@@ -20,11 +20,12 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from evalkit.agents.base import NoTools
+from evalkit.agents.base import NoTools, Solver, Toolbox
 from evalkit.agents.conversation import Conversation, Record, Terms, converse
+from evalkit.agents.python import PythonTools
 from evalkit.core.calls import make_solver
 from evalkit.core.digest import plain
-from evalkit.core.errors import EvalkitError, StoreError
+from evalkit.core.errors import ConfigError, EvalkitError, StoreError
 from evalkit.core.records import Job, NamedCall, Request
 from evalkit.engines.base import Engine
 from evalkit.engines.catalog import create_engine
@@ -33,6 +34,7 @@ from evalkit.execution.pending import index_subset
 from evalkit.plan.manifest import from_manifest
 from evalkit.plan.plan import Pair, RunPlan
 from evalkit.results.store import RunStore
+from evalkit.sandbox import choose
 
 PROGRESS_SECONDS = 0.25
 HEARTBEAT_SECONDS = 1.0
@@ -89,15 +91,25 @@ class Worker:
     def _conversations(self, job: Job, pending: Mapping[str, Request], call: NamedCall) -> list[Conversation]:
         """The conversations of the job's open requests, as far as earlier commands led them."""
         task = self.plan.task(Pair(self.model, job.benchmark))
+        solver = make_solver(call)
         terms = Terms(
-            make_solver(call),
-            NoTools,
+            solver,
+            self._toolbox(solver),
             self.store.replies(job.model, job.benchmark, job.subset),
             self.plan.models[self.model].reasoning,
             task.part(job.subset).gen.stop,
         )
         samples = {sample.id: sample for sample in task.samples(job.subset)[job.start : job.stop]}
         return [Conversation(request, samples[request.sample_id], terms) for request in pending.values()]
+
+    def _toolbox(self, solver: Solver) -> Callable[[], Toolbox]:
+        """Makes the tools of a conversation; ConfigError where they may not run, SandboxError where they cannot."""
+        if not solver.runs_code:
+            return NoTools
+        if self.plan.code == "refused":
+            raise ConfigError("tools execute what models write, which was not allowed", "--allow-code")
+        backend = choose(self.plan.code == "unsafe")
+        return lambda: PythonTools(backend)
 
     def _pending(self, job: Job) -> dict[str, Request]:
         """key -> request of everything in the job that has no answer in the store; all keys are kept in the index."""

@@ -46,6 +46,7 @@ def to_manifest(plan: RunPlan, command: Sequence[str]) -> dict[str, Any]:
         "seed": plan.seed,
         "data_root": plan.data_root,
         "tokenizer": plan.tokenizer,
+        "code": plan.code,
     }
 
 
@@ -72,6 +73,7 @@ def from_manifest(manifest: Mapping[str, Any]) -> RunPlan:
             seed=manifest["seed"],
             data_root=manifest["data_root"],
             tokenizer=manifest["tokenizer"],
+            code=manifest.get("code", "refused"),
         )
     except (KeyError, TypeError) as error:
         raise StoreError(f"the manifest cannot be read: {error!r}", "it was written by another version") from error

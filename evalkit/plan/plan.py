@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from evalkit.configs.benchmark import with_exemplars
 from evalkit.core.digest import digest
@@ -74,6 +74,8 @@ class RunPlan:
     facts: Mapping[Pair, PairFacts] = field(default_factory=dict)
     identities: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """What the fingerprints are digests of: digests of the files, settings; to tell why two differ."""
+    code: Literal["refused", "sandboxed", "unsafe"] = "refused"
+    """Whether tools may execute what models write; decides no key."""
     tasks: TaskCache = field(default_factory=TaskCache, repr=False, compare=False)
 
     def facts_of(self, pair: Pair) -> PairFacts:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from evalkit.core.calls import make_solver
 from evalkit.core.records import MIXED, Score
 from evalkit.engines.catalog import entry_of
 from evalkit.execution.runner import JobFailure
@@ -48,6 +49,7 @@ def unsafe_notes(plan: RunPlan, unconfined: bool) -> list[str]:
     """The mark of a run that executes programs without a sandbox."""
     variants = [variant for benchmark in plan.benchmarks.values() for variant in benchmark.variants]
     runs_code = any(make_metric(variant.metric).runs_code for variant in variants)
+    runs_code |= any(make_solver(variant.solver).runs_code for variant in variants if variant.solver)
     return [UNSAFE] if runs_code and unconfined else []
 
 

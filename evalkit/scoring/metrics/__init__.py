@@ -18,11 +18,12 @@ from evalkit.scoring.metrics import needle as _needle
 from evalkit.scoring.metrics import qa as _qa
 from evalkit.scoring.metrics import spans as _spans
 from evalkit.scoring.metrics import theorem as _theorem
+from evalkit.scoring.metrics import tools as _tools
 from evalkit.scoring.metrics import vote as _vote
 from evalkit.scoring.metrics.base import Case, Judged, Metric, Tools, Values, make_metric
 
 __all__ = [
     "Case", "Judged", "Metric", "Tools", "Values", "_asserts", "_branch",
     "_code", "_contamination", "_equivalence", "_exact", "_hendrycks", "_ifeval", "_letters", "_library", "_needle",
-    "_qa", "_spans", "_theorem", "_vote", "make_metric",
+    "_qa", "_spans", "_theorem", "_tools", "_vote", "make_metric",
 ]  # fmt: skip
