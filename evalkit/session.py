@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -38,6 +39,7 @@ from evalkit.results.scored import encode_score
 from evalkit.results.store import COMPLETE, INCOMPLETE, RunStore, create_run, disk_errors, find_unfinished, open_run
 from evalkit.scoring import aggregate
 from evalkit.scoring.contrasts import losses_of
+from evalkit.scoring.judges.panel import Panel
 from evalkit.scoring.metrics import make_metric
 from evalkit.scoring.score import Options, SubsetResult, score_subset
 
@@ -247,9 +249,11 @@ def score_run(
     causes = _causes(plan, planned, failures)
     engines = store.manifest().get("engines", {})
     scores: list[Score] = []
-    for pair in plan.pairs:
-        noise = engines.get(pair.model, {}).get("score_noise")
-        scores += score_pair(store, plan, pair, options, causes.get((pair.model, pair.benchmark), {}), noise)
+    with closing(Panel(store, plan.judges, plan.judge_fingerprints, plan.panel)) as panel:
+        for pair in plan.pairs:
+            noise = engines.get(pair.model, {}).get("score_noise")
+            failed = causes.get((pair.model, pair.benchmark), {})
+            scores += score_pair(store, plan, pair, options, failed, noise, panel)
     notes = [*notes_of(plan, failures, engines), *score_notes(plan, scores, engines)]
     notes += [*unsafe_notes(plan, options.unconfined()), *absent_sets(plan.benchmarks, scores)]
     table = make_table(scores, list(plan.models), notes)
@@ -271,6 +275,7 @@ def score_pair(
     options: Options,
     causes: Mapping[str, str],
     noise: float | None = None,
+    panel: Panel | None = None,
 ) -> list[Score]:
     """Table rows of one model on one benchmark; verdicts go to the store. `noise`: see `score_subset`."""
     benchmark = plan.benchmarks[pair.benchmark]
@@ -289,7 +294,8 @@ def score_pair(
         scored.append(subset)
         try:
             replies = store.replies(pair.model, pair.benchmark, subset)
-            result = score_subset(part_of(asked, subset), subset, samples, replies, options, reasoning, noise)
+            tools = replace(options, jury=panel.at(pair.benchmark, subset)) if panel else options
+            result = score_subset(part_of(asked, subset), subset, samples, replies, tools, reasoning, noise)
         except StoreError:
             raise
         except Exception as error:  # told in the table: the fault of one subset does not cost the others

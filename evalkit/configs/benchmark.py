@@ -11,7 +11,7 @@ from typing import Any
 from evalkit.configs import schema
 from evalkit.configs.catalog import ConfigCatalog, expand, unknown
 from evalkit.configs.merge import Override, load_merged, merged
-from evalkit.configs.yamlfile import Document
+from evalkit.configs.yamlfile import Document, load_yaml
 from evalkit.core import template
 from evalkit.core.calls import parse_calls
 from evalkit.core.digest import digest
@@ -41,8 +41,29 @@ def read_benchmark(
     Keys and shapes are checked here; names and templates by `plan/check.py`.
     """
     document = load_merged(file, catalog, "dataset_configs", overrides)
+    document = replace(document, data=_with_judge_prompts(document.data, document, catalog))
     schema.check(document, schema.BENCHMARK)
     return build(document), document
+
+
+def _with_judge_prompts(value: Any, document: Document, catalog: ConfigCatalog) -> Any:
+    """The values with the prompts that `llm_judge` names by their files in place of the names: they decide scores, so
+    the hash and the manifest hold them whole."""
+    if isinstance(value, list):
+        return [_with_judge_prompts(item, document, catalog) for item in value]
+    if not isinstance(value, dict):
+        return value
+    made = {key: _with_judge_prompts(item, document, catalog) for key, item in value.items()}
+    judge = made.get("llm_judge")
+    if isinstance(judge, dict) and isinstance(judge.get("prompt"), str):
+        file = catalog.find_base(judge["prompt"], document.file, "dataset_configs")
+        if file is None:
+            raise ConfigError(
+                f"{document.file}: there is no judge prompt {judge['prompt']!r}",
+                "a file with `system` and `user` beside the config, its name beginning with `_`",
+            )
+        made["llm_judge"] = {**judge, "prompt": load_yaml(file).data}
+    return made
 
 
 def build(document: Document) -> Benchmark:

@@ -287,6 +287,8 @@ class Request:
     gen: GenSettings | None = None
     repeat: int = 0
     """Number of the draw, where a sample is generated several times."""
+    top_logprobs: int = 0
+    """How many alternatives to the first token are wanted with their log-probabilities (0: none); judges alone ask."""
 
 
 @dataclass(frozen=True)
@@ -311,6 +313,8 @@ class Reply:
     """Wall time of the batch divided by its rows."""
     error: str = ""
     """Why there is no answer; such a reply counts as missing and is asked again."""
+    top: Mapping[str, float] | None = None
+    """The likeliest first tokens with their log-probabilities, where they were asked for and the engine gives them."""
     transcript: Sequence[Mapping[str, Any]] | None = None
     """Of a conversation: its turns, `{role, text, …}`, from the model's first to its last; `text` is its answer."""
 
@@ -348,7 +352,7 @@ class Verdict:
 
 IssueKind = Literal[
     "failed", "constant_scores", "code_not_allowed", "no_sandbox", "unanswered", "too_few_draws", "subsets_left_out",
-    "left_truncated", "ended_in_reasoning", "unjudged", "no_gold", "stands_in", "earlier",
+    "left_truncated", "ended_in_reasoning", "unjudged", "no_gold", "stands_in", "unread_verdicts", "earlier",
 ]  # fmt: skip
 """Why a number is absent or needs care; `earlier` is text of a run that an older evalkit scored."""
 

@@ -11,9 +11,9 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
 
-from evalkit.core.calls import make_solver
+from evalkit.core.calls import make_metric, make_solver
 from evalkit.core.errors import DataError
-from evalkit.core.records import MIXED, ModelSpec, Request, Sample
+from evalkit.core.records import MIXED, GenSpec, ModelSpec, Request, Sample
 from evalkit.core.sequences import unique_length
 from evalkit.engines.catalog import create_engine, entry_of
 from evalkit.plan.jobs import text_of
@@ -23,6 +23,8 @@ COUNTED = 32
 """Samples of a subset whose tokens are counted; the others are taken to be like them."""
 TRIED_SCORED, TRIED_WRITTEN = 8, 16
 """Samples of a calibration: enough for the shared part not to weigh, and for one set of slots."""
+JUDGE = "judge"
+"""Mode of a forecast of judgements."""
 Encode = Callable[[str], Sequence[Any]]
 
 
@@ -52,8 +54,42 @@ class Forecast:
 
 
 def forecast(planned: Planned) -> list[Forecast]:
-    """The work of every planned pair, counted without a model."""
-    return [_count(planned.plan, pair) for pair in planned.runnable]
+    """The work of every planned pair, and of its judges, counted without a model."""
+    plan = planned.plan
+    return [part for pair in planned.runnable for part in (_count(plan, pair), *_judgements(plan, pair))]
+
+
+def _judgements(plan: RunPlan, pair: Pair) -> Iterator[Forecast]:
+    """What judges are asked about one pair's answers at most, in mode `judge`: answers of full length, read at once."""
+    task, benchmark = plan.task(pair), plan.benchmarks[pair.benchmark]
+    asked: dict[str, list[tuple[Any, list[Sample], GenSpec]]] = {}
+    for subset in task.scored:
+        part = task.part(subset)
+        judging = make_metric(part.metric).judging
+        for judge in (judging.judges or plan.panel) if judging else ():
+            asked.setdefault(judge, []).append((judging, task.samples(subset), part.gen))
+    for judge, parts in asked.items():
+        spec = plan.judges[judge]
+        try:
+            encode: Encode | None = plan.load_tokenizer(spec).encode
+        except DataError:
+            encode = entry_of(spec).rough_tokens
+        requests = written = 0
+        tokens = 0.0
+        for judging, samples, gen in parts:
+            count = len(samples) * gen.num_samples * judging.orders
+            requests, written = requests + count, written + count * judging.max_out_len
+            chosen = _spread(samples)
+            if encode is not None:
+                sizes = [len(encode(judging.text(sample, ""))) for sample in chosen]
+                limit = gen.max_out_len or plan.models[pair.model].max_new_tokens
+                tokens += count * (sum(sizes) / len(sizes) + limit)
+        known = None if encode is None else round(tokens)
+        version, total = benchmark.hash[:6], sum(len(samples) for _, samples, _ in parts)
+        yield Forecast(
+            judge, benchmark.name, version, JUDGE, len(parts), total, requests, known, known, written,
+            price=_price(spec, tokens, written),
+        )  # fmt: skip
 
 
 def calibrated(planned: Planned, found: Sequence[Forecast]) -> Iterator[Forecast]:
@@ -62,8 +98,9 @@ def calibrated(planned: Planned, found: Sequence[Forecast]) -> Iterator[Forecast
     ModelError when a model cannot be loaded.
     """
     pairs = {(pair.model, pair.benchmark): pair for pair in planned.runnable}
+    yield from (f for f in found if f.mode == JUDGE)
     for name, spec in planned.plan.models.items():
-        own = [f for f in found if f.model == name]
+        own = [f for f in found if f.model == name and f.mode != JUDGE]
         if entry_of(spec).recorded or not own:
             yield from own
             continue

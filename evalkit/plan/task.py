@@ -362,7 +362,8 @@ def gen_settings(benchmark: Benchmark, model: ModelSpec, seed: int) -> GenSettin
     )
 
 
-ASKED = tuple(f.name for f in fields(Request) if f.name != "key")
+ASKED = tuple(f.name for f in fields(Request) if f.name not in ("key", "top_logprobs"))
+"""Fields of a request that enter its key; benchmarks never ask for alternatives."""
 
 
 def _keyed(request: Request, fingerprint: str, more: Sequence[Any] = ()) -> Request:

@@ -29,6 +29,7 @@ def notes_of(plan: RunPlan, failures: Sequence[JobFailure], engines: Mapping[str
         notes.append("sample data: the project's own made-up rows, not the benchmarks'; scores mean nothing elsewhere")
     recorded = [m for m in plan.models.values() if entry_of(m).recorded]
     notes += [f"{m.name}: outputs made elsewhere, read from {m.path}" for m in recorded]
+    notes += [f"judge {name}: {spec.engine} {spec.path}" for name, spec in plan.judges.items()]
     notes += [f"{b.name}: {b.notes}" for b in plan.benchmarks.values() if b.notes]
     said: dict[str, list[JobFailure]] = {}
     for failure in failures:

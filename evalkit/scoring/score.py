@@ -18,8 +18,9 @@ from evalkit.scoring import contrasts as _contrasts
 from evalkit.scoring.context import context_of, filled_steps
 from evalkit.scoring.errors import standard_errors
 from evalkit.scoring.extract import extract
+from evalkit.scoring.judges.panel import Jury
 from evalkit.scoring.metrics import Case, Judged, Metric, Tools, Values, make_metric
-from evalkit.scoring.metrics.base import gold_fault
+from evalkit.scoring.metrics.base import UNREAD, gold_fault
 from evalkit.scoring.metrics.golds import has_gold
 
 __all__ = ["_contrasts"]  # imported so that contrasts are registered wherever metrics are
@@ -47,13 +48,16 @@ class Options:
     """Programs run at once; 0: one a core."""
     unsafe_code: bool = False
     """Execute programs even where no sandbox works."""
+    jury: Jury | None = field(default=None, compare=False)
+    """The models that judge the subset at hand."""
 
     def tools(self) -> Tools:
         """What metrics get to work with."""
         if not self.allow_code:
-            return Tools()
+            return Tools(jury=self.jury)
         workers = self.workers or os.cpu_count() or 1
-        return Tools(run_programs=lambda programs: run_programs(programs, workers, choose(self.unsafe_code)))
+        run = lambda programs: run_programs(programs, workers, choose(self.unsafe_code))  # noqa: E731
+        return Tools(run_programs=run, jury=self.jury)
 
     def obstacle(self) -> Issue | None:
         """Why no program may be executed; None when it may."""
@@ -96,6 +100,8 @@ class SubsetResult:
     """Answers that cannot be judged, because of the row or of the metric; they count as missing."""
     first_fault: str = ""
     """Which sample cannot be judged, and why."""
+    unread: int = 0
+    """Answers that were judged in a form which could not be read; they are in no result."""
     without_gold: int = 0
     """Samples that have no gold: they are left out, of the expected ones too."""
 
@@ -161,6 +167,7 @@ def score_subset(
         n_samples=len({v.sample_id for v in verdicts if not v.missing}),
         faults=len(faults),
         first_fault=faults[0] if faults else "",
+        unread=sum(bool(j.values.get(UNREAD)) for j in judged),
         without_gold=len(samples) - len(scored),
     )
 

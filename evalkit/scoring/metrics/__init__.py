@@ -12,6 +12,7 @@ from evalkit.scoring.metrics import equivalence as _equivalence
 from evalkit.scoring.metrics import exact as _exact
 from evalkit.scoring.metrics import hendrycks as _hendrycks
 from evalkit.scoring.metrics import ifeval as _ifeval
+from evalkit.scoring.metrics import judge as _judge
 from evalkit.scoring.metrics import letters as _letters
 from evalkit.scoring.metrics import library as _library
 from evalkit.scoring.metrics import needle as _needle
@@ -24,6 +25,6 @@ from evalkit.scoring.metrics.base import Case, Judged, Metric, Tools, Values, ma
 
 __all__ = [
     "Case", "Judged", "Metric", "Tools", "Values", "_asserts", "_branch",
-    "_code", "_contamination", "_equivalence", "_exact", "_hendrycks", "_ifeval", "_letters", "_library", "_needle",
-    "_qa", "_spans", "_theorem", "_tools", "_vote", "make_metric",
+    "_code", "_contamination", "_equivalence", "_exact", "_hendrycks", "_ifeval", "_judge", "_letters", "_library",
+    "_needle", "_qa", "_spans", "_theorem", "_tools", "_vote", "make_metric",
 ]  # fmt: skip

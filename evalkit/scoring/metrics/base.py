@@ -13,6 +13,7 @@ from evalkit.core.records import Benchmark, NamedCall, Row, Sample
 from evalkit.sandbox.records import Program, ProgramOutcome
 from evalkit.scoring.context import context_of, filled_steps
 from evalkit.scoring.extract.base import extract
+from evalkit.scoring.judges.panel import Jury
 from evalkit.scoring.metrics.golds import has_gold, shown
 
 Values = Mapping[str, Any]
@@ -63,11 +64,30 @@ class Tools:
 
     run_programs: Runner | None = None
     """None: generated programs must not be executed."""
+    jury: Jury | None = None
+    """The models that judge; None: there are none."""
 
 
 def no_counts(judged: Sequence[Judged]) -> dict[str, int]:
     """Of a metric whose results are all over all samples."""
     return {}
+
+
+UNREAD = "unread"
+"""Key of a sample whose verdicts could not be read; it has no primary number."""
+
+
+@dataclass(frozen=True)
+class Judging:
+    """What the judges of a metric are asked."""
+
+    judges: tuple[str, ...]
+    """Names of their model configs; empty: those that the command names."""
+    orders: int
+    """Questions of one judge about one answer."""
+    max_out_len: int
+    text: Callable[[Sample, str], str]
+    """The question about a sample with this text for an answer."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +116,8 @@ class Metric:
     """Whether samples without a gold cannot be scored."""
     blank_golds: bool = False
     """Whether golds that any answer satisfies are part of a published rule."""
+    judging: Judging | None = None
+    """What judges are asked; None: judging needs no model."""
 
     def gold_faults(self, benchmark: Benchmark, samples: Iterable[Sample]) -> list[tuple[Sample, str]]:
         """The samples whose golds this metric cannot use, and why; those without a gold are left out."""
@@ -162,7 +184,7 @@ def _case_of(benchmark: Benchmark, sample: Sample) -> Case:
 
 def _probe(metric: Metric, benchmark: Benchmark, case: Case) -> str:
     """What the metric itself says to an empty reply, or to each of the labels."""
-    if metric.runs_code or not metric.uses_gold:
+    if metric.runs_code or metric.judging or not metric.uses_gold:
         return ""
     if benchmark.mode == "gen":
         proves_nothing = not metric.blank_golds and _are_right(metric, [case]) == [True]
