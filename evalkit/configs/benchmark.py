@@ -28,6 +28,8 @@ from evalkit.core.records import (
     TurnTemplate,
 )
 
+JUDGING = ("llm_judge", "alpaca_eval")
+"""Metrics whose `prompt` may be the name of a file."""
 COSMETIC = ("description", "notes", "defaults", "row", "family")
 """Keys that decide neither a prompt nor a score."""
 PARTS = "parts: {VARIABLE: {VALUE: {mode: gen, …}}}, where VARIABLE is one of the subsets' variables"
@@ -47,22 +49,26 @@ def read_benchmark(
 
 
 def _with_judge_prompts(value: Any, document: Document, catalog: ConfigCatalog) -> Any:
-    """The values with the prompts that `llm_judge` names by their files in place of the names: they decide scores, so
-    the hash and the manifest hold them whole."""
+    """The values with the prompts that metrics of judges name by their files in place of the names.
+
+    They decide scores, so the hash and the manifest hold them whole.
+    """
     if isinstance(value, list):
         return [_with_judge_prompts(item, document, catalog) for item in value]
     if not isinstance(value, dict):
         return value
     made = {key: _with_judge_prompts(item, document, catalog) for key, item in value.items()}
-    judge = made.get("llm_judge")
-    if isinstance(judge, dict) and isinstance(judge.get("prompt"), str):
+    for name in JUDGING:
+        judge = made.get(name)
+        if not isinstance(judge, dict) or not isinstance(judge.get("prompt"), str):
+            continue
         file = catalog.find_base(judge["prompt"], document.file, "dataset_configs")
         if file is None:
             raise ConfigError(
                 f"{document.file}: there is no judge prompt {judge['prompt']!r}",
                 "a file with `system` and `user` beside the config, its name beginning with `_`",
             )
-        made["llm_judge"] = {**judge, "prompt": load_yaml(file).data}
+        made[name] = {**judge, "prompt": load_yaml(file).data}
     return made
 
 

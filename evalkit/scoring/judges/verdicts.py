@@ -21,6 +21,12 @@ GROUP = re.compile(r"\{[^{}]*\}(?![^{]*\{)", re.DOTALL)
 PAIR = re.compile(r"['\"]([^'\"]+)['\"]\s*[:：]\s*(\d+)")
 JUDGED = re.compile(r"\b(incorrect|correct)\b", re.IGNORECASE)
 OVERALL = "综合得分"
+DIMENSIONS = frozenset(
+    ("事实正确性", "满足用户需求", "安全无害", "清晰度", "逻辑性", "完备性", "创造性", "可负责程度", "逻辑连贯性",
+     "公平与可负责程度", "丰富度", OVERALL)
+)  # fmt: skip
+TELLING = (("清晰度", "完备性"), ("完备性", "逻辑连贯性"), ("创造性", "丰富度"), ("创造性", "公平与可负责程度"))
+"""Dimensions that together tell which kind of answers was judged."""
 PREFERENCES = {"A": 1.0, "B": 0.0, "C": 0.5}
 ARENA_VALUES = {"A>>B": 1.0, "A>B": 1.0, "A=B": 0.5, "B=A": 0.5, "B>A": 0.0, "B>>A": 0.0}
 
@@ -62,10 +68,20 @@ def arena(reply: Reply) -> float | None:
 
 
 def dimensions(reply: Reply) -> float | None:
-    """The overall grade in the last `{'name': grade, …}` (AlignBench)."""
-    groups = GROUP.findall(reply.text or "")
-    grades = {name.strip(): int(grade) for name, grade in PAIR.findall(groups[-1])} if groups else {}
-    return float(grades[OVERALL]) if OVERALL in grades else None
+    """The overall grade in the last `{'name': grade, …}` (AlignBench).
+
+    Without such a group, but with the dimensions of one kind of answers named, the last number is the grade. A name
+    that is no dimension, or a grade beyond 10, spoils the verdict.
+    """
+    text = reply.text or ""
+    groups = GROUP.findall(text)
+    if not groups:
+        numbers = re.findall(r"\d{1,2}", text)
+        named = any(all(name in text for name in names) for names in TELLING)
+        return float(numbers[-1]) if named and numbers else None
+    grades = {name: int(grade) for name, grade in PAIR.findall(groups[-1])}
+    sound = OVERALL in grades and set(grades) <= DIMENSIONS and max(grades.values()) <= 10
+    return float(grades[OVERALL]) if sound else None
 
 
 def correctness(reply: Reply) -> float | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,8 +13,9 @@ from evalkit.core.calls import parse_calls
 from evalkit.core.errors import ConfigError
 from evalkit.core.records import Reply, Sample, Turn
 from evalkit.core.registry import METRICS
+from evalkit.scoring.judges.alpaca import Preference, is_switched, results
 from evalkit.scoring.judges.panel import Jury, Question
-from evalkit.scoring.judges.verdicts import Form, form_of, harmless, marks_of
+from evalkit.scoring.judges.verdicts import FORMS, Form, form_of, harmless, marks_of
 from evalkit.scoring.metrics.base import UNREAD, VALUE, Case, Judged, Judging, Metric, Tools, Values, make_metric
 
 BY, VERDICTS = "judged_by", "verdicts"
@@ -78,6 +79,61 @@ def llm_judge(
     )
 
 
+@METRICS.register("alpaca_eval")
+def alpaca_eval(
+    prompt: Mapping[str, str],
+    other: str = "output",
+    instruction: str = "instruction",
+    judge: str | Sequence[str] = (),
+    max_out_len: int = 1,
+) -> Metric:
+    """AlpacaEval 2.0's weighted win rate against the reference's outputs, which the expression `other` gives.
+
+    The judge answers m or M, and the probabilities of both letters are what counts, where it gives them. Which output
+    comes first is drawn by the text of the expression `instruction`, as in the leaderboard's runs. An answer that is
+    the reference's output is a draw and is not judged. Results: `win_rate`, `discrete_win_rate`, `avg_length`
+    (characters), `unparsable`.
+    """
+    judges = (judge,) if isinstance(judge, str) else tuple(judge)
+
+    def value_of(expression: str, case: Case) -> str:
+        return str(template.evaluate(expression, {**case.context, **case.row}, "alpaca_eval"))
+
+    def orders(case: Case) -> Sequence[int]:
+        return (0,) if is_switched(value_of(instruction, case)) else (1,)
+
+    bench = _Bench(prompt, FORMS["first_letter"], judges, (0.0, 1.0), other, False, None, max_out_len, orders)
+
+    def judge_all(cases: Sequence[Case], tools: Tools) -> list[Values]:
+        others = [value_of(other, case) for case in cases]
+        equal = [text == str(case.answer) for text, case in zip(others, cases, strict=True)]
+        asked = bench.judge([case for case, same in zip(cases, equal, strict=True) if not same], tools)
+        found = iter(asked)
+        values: list[Values] = [{VALUE: 0.5, BY: "equal"} if same else next(found) for same in equal]
+        return [
+            {**v, LENGTHS: [len(text), len(str(case.answer))]}
+            for v, text, case in zip(values, others, cases, strict=True)
+        ]
+
+    def combine(judged: Sequence[Judged]) -> dict[str, float]:
+        lengths = [j.values[LENGTHS] for j in judged]
+        pairs = [Preference(j.values[VALUE], *j.values[LENGTHS]) for j in judged if VALUE in j.values]
+        found = results(pairs, [own for _, own in lengths], controlled=False)
+        kept = {name: found[name] for name in SHOWN if name in found}
+        verdicts = [v for j in judged for row in j.values.get(VERDICTS, {}).values() for v in row]
+        unread = {"unparsable": 100.0 * sum(v is None for v in verdicts) / len(verdicts)} if verdicts and kept else {}
+        return {**kept, **unread}
+
+    judging = Judging(judges, 1, max_out_len, bench.text)
+    metric = Metric("win_rate", judge_all, combine, needs_row=True, check_gold=bench.fault, uses_gold=False)
+    return replace(metric, judging=judging)
+
+
+LENGTHS = "lengths"
+"""Value of a sample: characters of the reference's output and of the model's."""
+SHOWN = ("win_rate", "discrete_win_rate", "avg_length")
+
+
 @dataclass(frozen=True)
 class _Bench:
     """Puts answers before judges."""
@@ -90,6 +146,12 @@ class _Bench:
     swap: bool
     rule: Metric | None
     max_out_len: int
+    orders_of_one: Callable[[Case], Sequence[int]] | None = None
+    """Where each pair is judged in one order only: which, 1 for the other text first."""
+
+    def orders_of(self, case: Case) -> Sequence[int]:
+        """The orders of a case: 0, the answer comes first; 1, the text that it is compared with."""
+        return self.orders_of_one(case) if self.orders_of_one else range(self.orders)
 
     @property
     def orders(self) -> int:
@@ -120,7 +182,8 @@ class _Bench:
         for i, reply in zip(unread, jury.ask(name, again) if again else (), strict=True):
             read[i] = self._read(reply)
         rows = [read[i : i + self.orders] for i in range(0, len(read), self.orders)]
-        return [[v if v is None or not order else 1.0 - v for order, v in enumerate(row)] for row in rows]
+        both = [zip(row, self.orders_of(case), strict=True) for row, case in zip(rows, cases, strict=True)]
+        return [[v if v is None or not order else 1.0 - v for v, order in row] for row in both]
 
     def _read(self, reply: Reply) -> float | None:
         """The verdict of a reply; a grade outside of the scale is none."""
@@ -132,9 +195,9 @@ class _Bench:
     def _questions(self, case: Case) -> Iterator[Question]:
         """What is asked about a case: once, or for two answers in both orders."""
         scope = self._scope(case)
-        for order in range(self.orders):
+        for order in self.orders_of(case):
             shown = {**scope, ANSWER: scope[OTHER], OTHER: scope[ANSWER]} if order else scope
-            mark = f"judgement {case.repeat}" + (f".{order}" if self.orders > 1 else "")
+            mark = f"judgement {case.repeat}" + (f".{order}" if self.form.pairs else "")
             tops = self.form.top_logprobs
             yield Question(case.sample_id, self._turns(shown), self.max_out_len, top_logprobs=tops, mark=mark)
 

@@ -17,6 +17,8 @@ CASES = [
     ("choice", "so [[A]]", 1.0), ("choice", "[[B]]", 0.0), ("choice", "[[C]]", 0.5), ("choice", "[[AB]] [[A]]", None),
     ("arena", "[[A>>B]]", 1.0), ("arena", "[[B>A]] and again [[B>A]]", 0.0), ("arena", "[[A>B]] [[A=B]]", None),
     ("dimensions", "好 {'清晰度': 6, '综合得分': 7}", 7.0), ("dimensions", "{'综合得分': 3} {'综合得分': 5}", 5.0),
+    ("dimensions", "{'综合得分': 11}", None), ("dimensions", "{'别的': 3, '综合得分': 5}", None),
+    ("dimensions", "清晰度: 6\n完备性: 5\n综合 4", 4.0), ("dimensions", "{'a'} {'清晰度': 6, '综合得分': 2} 完", 2.0),
     ("dimensions", "综合得分 7", None), ("dimensions", "{'清晰度': 6}", None),
     ("correctness", "Is it correct? It is INCORRECT.", 0.0), ("correctness", "correct", 1.0),
     ("correctness", "?", None),
