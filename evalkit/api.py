@@ -12,6 +12,7 @@ from evalkit.configs.catalog import open_catalog
 from evalkit.configs.merge import check_targets, parse_override
 from evalkit.configs.resolve import resolve_datasets
 from evalkit.core.errors import ConfigError, DataError
+from evalkit.core.reasoning import split_reasoning
 from evalkit.core.records import Benchmark, Kind, Sample
 from evalkit.data.files import DataRoot
 from evalkit.data.sources import open_root
@@ -128,11 +129,12 @@ class BenchmarkHandle:
         """The answer that the benchmark's rule reads out of an output.
 
         `context` holds what the rule needs besides the text, named as its steps name it
-        (`options`, `kind`, `type`, `num_gold`, …).
+        (`options`, `kind`, `type`, `num_gold`, …). A reasoning trace with one of the usual marks is removed first.
         """
         benchmark = self.benchmark.part(context)
         known = {"options": benchmark.labels, "row": {}, "gold": None, **context}
-        return extract(text, fill_calls(benchmark.extract, known), known)
+        answer = split_reasoning(text, None, benchmark.gen.stop).answer
+        return extract(answer, fill_calls(benchmark.extract, known), known)
 
     def score(
         self,

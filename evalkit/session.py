@@ -30,6 +30,7 @@ from evalkit.report.contamination import absent_sets
 from evalkit.report.contamination import section as contamination
 from evalkit.report.heatmap import draw, grids_of
 from evalkit.report.notes import notes_of, score_notes, unsafe_notes
+from evalkit.report.results import results_of
 from evalkit.report.summary import Summarizer, load_summarizer, reference_columns
 from evalkit.report.table import Table, make_table, pick_rows, without_subsets
 from evalkit.report.tables import as_csv, as_markdown, as_text
@@ -47,6 +48,7 @@ Watch = Callable[[str, Sequence[Job]], Progress]
 """Given a title and the jobs, returns what is called with their progress."""
 Causes = dict[tuple[str, str], dict[str, str]]
 """(model, benchmark) -> subset -> why it has no full result."""
+CONTINUES = "fix the cause above and run the same command: it continues"
 REBUILT = "rebuilt"
 """Writes index lines for runs that have none."""
 
@@ -125,7 +127,7 @@ class Inferred:
         causes = [f"{model}: {error.message}" for model, error in self.broken.items()]
         causes += [f"{f.job.model} {f.job.benchmark} {f.job.subset}: {f.cause}" for f in self.failures]
         what = f"not everything was answered: {'; '.join(dict.fromkeys(causes))}"
-        return RunFailed(what, "fix the cause above and run the same command: it continues") if causes else None
+        return RunFailed(what, CONTINUES) if causes else None
 
 
 def run(options: RunOptions, settings: RunSettings, listener: Listener | None = None) -> Finished | Inferred:
@@ -263,6 +265,9 @@ def score_run(
     store.write_scores(
         {"scores": [encode_score(s) for s in scores], "limited": plan.cut.is_cut, "complete": finished.complete}
     )
+    store.write_results(
+        results_of(store.name, store.manifest(), plan, scores, failures, table.notes, finished.complete)
+    )
     store.set_status(COMPLETE if finished.complete else INCOMPLETE)
     write_heat_maps(finished, plan)
     return finished
@@ -290,6 +295,7 @@ def score_pair(
     losses: dict[str, dict[int, float]] = {}
     asked = benchmark.with_draws(plan.facts_of(pair).draws)
     reasoning = plan.models[pair.model].reasoning
+    changed = data_changed(store, plan, pair)
     for subset, samples in stored_subsets(store, plan, pair):
         scored.append(subset)
         try:
@@ -303,7 +309,8 @@ def score_pair(
             continue
         store.write_verdicts(pair.model, pair.benchmark, subset, result.verdicts)
         losses |= {subset: losses_of(result.verdicts)} if benchmark.contrast else {}
-        results[subset] = replace(result, verdicts=())
+        own = plan.facts_of(pair).own_exemplars.get(subset, 0)
+        results[subset] = replace(result, verdicts=(), own_exemplars=own, data_changed=changed)
     rows = aggregate.scores_of(pair.model, benchmark, results, scored, known)
     return rows + (aggregate.contrast_scores(pair.model, benchmark, losses) if not known else [])
 
@@ -314,7 +321,7 @@ def scoring_fault(store: RunStore, pair: Pair, subset: str, error: Exception) ->
     with disk_errors(path), path.open("a", encoding="utf-8", errors="backslashreplace") as log:
         log.write(f"{pair.model} {pair.benchmark} {subset}\n{''.join(traceback.format_exception(error))}\n")
     if isinstance(error, EvalkitError):
-        return f"{subset} cannot be scored: {error.message}" + (f" ({error.hint})" if error.hint else "")
+        return f"{subset} cannot be scored: {error.clause}"
     return f"{subset} cannot be scored: {type(error).__name__}: {error} (see {path.name} in the run's logs)"
 
 
@@ -324,6 +331,13 @@ def subset_names(store: RunStore, plan: RunPlan, pair: Pair) -> list[str]:
     names = subsets_of(plan.benchmarks[pair.benchmark])
     kept = [s for s in names if fingerprint and store.samples(pair.benchmark, fingerprint, s) is not None]
     return kept or names
+
+
+def data_changed(store: RunStore, plan: RunPlan, pair: Pair) -> bool:
+    """Whether a run that keeps no samples is scored by other data than its model was asked."""
+    fingerprint = plan.facts_of(pair).data_fingerprint
+    kept = any(store.samples(pair.benchmark, fingerprint, s) is not None for s in subset_names(store, plan, pair))
+    return bool(fingerprint) and not kept and plan.task(pair).fingerprint() != fingerprint
 
 
 def stored_subsets(store: RunStore, plan: RunPlan, pair: Pair) -> Iterator[tuple[str, list[IndexedSample]]]:
@@ -424,4 +438,4 @@ def refuse_incomplete(finished: Finished) -> EvalkitError | None:
     if needs_code(finished):
         return RunFailed("generated programs were not run", "give --allow-code to score the code benchmarks")
     gaps = sorted({f"{s.model} {s.benchmark}" for s in finished.scores if s.value is None or s.n < s.n_expected})
-    return RunFailed(f"incomplete: {', '.join(gaps)}", "fix the cause above and run the same command: it continues")
+    return RunFailed(f"incomplete: {', '.join(gaps)}", CONTINUES)

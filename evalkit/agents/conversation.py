@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from evalkit.agents.base import MODEL, TOOL, Answer, Ask, Call, Event, Solver, State, Toolbox, ToolResult
 from evalkit.core.digest import digest
-from evalkit.core.reasoning import Reasoning, split_thinking
+from evalkit.core.reasoning import NONE, Reasoning, split_reasoning
 from evalkit.core.records import Reply, Request, Sample, Turn
 from evalkit.engines.base import Engine
 
@@ -97,8 +97,8 @@ class Conversation:
             self.close()
             return False
         text, facts = reply.text or "", {"finish": reply.finish}
-        if self.terms.reasoning:
-            parts = split_thinking(text, self.terms.reasoning, self.terms.stop)
+        parts = split_reasoning(text, self.terms.reasoning, self.terms.stop)
+        if self.terms.reasoning or parts.thinking != NONE:
             text, facts = parts.answer, {**facts, "thinking": parts.thinking}
         self.replies.append(reply)
         self.transcript.append({"role": MODEL, "text": text, **facts})

@@ -41,7 +41,7 @@ def show(
     full: bool,
     as_json: bool,
 ) -> None:
-    """Print the prompts of a benchmark as a model gets them."""
+    """Print prompts exactly as a model gets them."""
     from evalkit.api import load_benchmark
 
     handle = load_benchmark(
@@ -150,7 +150,10 @@ def score(
     config_dirs: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Score a run again from its stored replies; no model is loaded."""
+    """Score a run again from its stored replies.
+
+    No model is loaded.
+    """
     from evalkit.plan.manifest import from_manifest
     from evalkit.results.store import open_run
     from evalkit.scoring.score import Options

@@ -109,16 +109,22 @@ def is_glob(name: str) -> bool:
     return GLOB.search(name) is not None
 
 
+LISTED = ("dataset", "model", "summarizer")
+"""What `run.py list` shows."""
+SHOWN_NAMES = 8
+
+
 def unknown(what: str, names: Sequence[str], known: Iterable[str]) -> ConfigError:
-    """One error for all unknown names of a command, each with its near matches."""
+    """One error for all unknown names of a command, each with its near matches; the hint says where the known are."""
     pool = sorted(known)
     lines = []
     for name in names:
         close = near(name, pool)
         lines.append(f"{name} (did you mean {' or '.join(close)}?)" if close else name)
-    plural = "s" if len(names) > 1 else ""
-    where = {"dataset": "datasets", "summarizer": "summarizers"}.get(what, "models")
-    return ConfigError(f"unknown {what}{plural}: {'; '.join(lines)}", f"`run.py list {where}` shows what exists")
+    plural = "s" if len(names) > 1 and what in LISTED else ""
+    some = f"{', '.join(pool[:SHOWN_NAMES])}{', …' if len(pool) > SHOWN_NAMES else ''}"
+    hint = f"`run.py list {what}s` shows what exists" if what in LISTED else f"there are: {some}"
+    return ConfigError(f"unknown {what}{plural}: {'; '.join(lines)}", hint)
 
 
 def only_file(name: str, files: Sequence[Path]) -> Path:

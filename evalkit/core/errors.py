@@ -27,6 +27,11 @@ class EvalkitError(Exception):
         self.message = message
         self.hint = hint
 
+    @property
+    def clause(self) -> str:
+        """Both in one line, for the cell of a table or the middle of a sentence."""
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
     def __str__(self) -> str:
         return f"{self.message}\n  hint: {self.hint}" if self.hint else self.message
 

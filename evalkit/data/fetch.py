@@ -16,6 +16,7 @@ from evalkit.configs.benchmark import read_benchmark
 from evalkit.configs.catalog import open_catalog
 from evalkit.configs.resolve import resolve_datasets
 from evalkit.core import template
+from evalkit.core.config_records import FetchSpec
 from evalkit.core.digest import file_sha256
 from evalkit.core.errors import DataError
 from evalkit.core.packages import package_path
@@ -134,12 +135,12 @@ def _fetch_exemplars(benchmark: Benchmark, root: Path) -> Iterator[str]:
     source = (shots.file or shots.turns or shots.text) if shots else ""
     if not shots or not source:
         return
-    place = benchmark.resolved["shots"].get("fetch") or {}
+    place = shots.fetch or FetchSpec()
     for member in benchmark.members:
         name = _fill(source, member, "")
         if not (root / name).is_file():
-            url, declared = _fill(place.get("url", ""), member, ""), _fill(shots.sha256, member, "")
-            yield _fetch_exemplar_file(benchmark.name, root / name, url, place.get("convert", "none"), declared)
+            url, declared = _fill(place.url, member, ""), _fill(shots.sha256, member, "")
+            yield _fetch_exemplar_file(benchmark.name, root / name, url, place.convert, declared)
 
 
 def _fetch_exemplar_file(benchmark: str, target: Path, url: str, convert: str, declared: str) -> str:

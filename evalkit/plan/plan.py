@@ -39,6 +39,8 @@ class PairFacts:
     """Digest of the rows and exemplars; a needle's rows depend on the model's tokenizer."""
     draws: int = 0
     """Outputs of each sample, where recorded ones come in another number than the benchmark's; 0: the benchmark's."""
+    own_exemplars: Mapping[str, int] = field(default_factory=dict, hash=False)
+    """Subset -> samples that stand among their own exemplars."""
 
 
 class TaskCache:
@@ -235,8 +237,8 @@ def _read_data(planned: Planned) -> Planned:
             benchmarks[pair.benchmark] = with_exemplars(plan.benchmarks[pair.benchmark], task.exemplar_sha256())
             outputs = _recorded_outputs(plan, pair, task)
             draws = outputs.draws if outputs and outputs.draws != task.benchmark.gen.num_samples else 0
-            facts[pair] = PairFacts(task.fingerprint(), draws)
-            warnings.update(_gold_warnings(pair, task))
+            facts[pair] = PairFacts(task.fingerprint(), draws, task.own_exemplars())
+            warnings.update(dict.fromkeys([*task.gold_notes(), *_exemplar_notes(pair, facts[pair])]))
             recorded |= {pair: outputs} if outputs else {}
         except EvalkitError as error:
             if str(error) not in map(str, problems):
@@ -248,9 +250,11 @@ def _read_data(planned: Planned) -> Planned:
     return replace(planned, plan=plan, recorded=recorded, warnings=tuple(warnings))
 
 
-def _gold_warnings(pair: Pair, task: Task) -> dict[str, None]:
-    without = task.without_gold()
-    return {f"{pair.benchmark}: {without} rows have no gold; they are asked and not scored": None} if without else {}
+def _exemplar_notes(pair: Pair, facts: PairFacts) -> list[str]:
+    return [
+        f"{pair.benchmark} [{subset}]: {count} samples stand among their own exemplars, whose answers the prompt shows"
+        for subset, count in facts.own_exemplars.items()
+    ]
 
 
 def _recorded_outputs(plan: RunPlan, pair: Pair, task: Task) -> Outputs | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from evalkit.configs import schema
 from evalkit.configs.catalog import ConfigCatalog, only_file, unknown
 from evalkit.configs.merge import load_merged
+from evalkit.core.config_records import SummarizerFile
 from evalkit.core.errors import ConfigError
 from evalkit.report.reference import as_number, column_of, named_column, read_table
 from evalkit.report.table import ABSENT, Line, Table
@@ -36,7 +37,7 @@ def load_summarizer(name: str, catalog: ConfigCatalog, column: str = "") -> Summ
     if name not in files:
         raise unknown("summarizer", [name], files)
     document = load_merged(only_file(name, files[name]), catalog, "summarizers")
-    schema.check(document, schema.SUMMARIZER)
+    schema.check(document, SummarizerFile)
     data = document.data
     reference = document.file.parent / data["reference"] if "reference" in data else None
     if reference is not None and not reference.is_file():

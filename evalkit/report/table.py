@@ -9,6 +9,7 @@ from evalkit.core.records import Issue, Score
 
 HEAD = ("dataset", "version", "metric", "mode")
 ABSENT = "-"
+ERRORS = "± one standard error, over the samples"
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def without_subsets(table: Table) -> Table:
 
 
 def cell(score: Score | None, decimals: int = 2) -> str:
-    """A score as text; too few samples are said inside the cell."""
+    """A score as text with its standard error, where it has one; too few samples are said inside the cell."""
     if score is None:
         return ABSENT
     if score.value is None:
@@ -93,7 +94,8 @@ def cell(score: Score | None, decimals: int = 2) -> str:
     text = f"{score.value:.{decimals}f}"
     if score.n < score.n_expected:
         text += f" ({score.n}/{score.n_expected})"
-    return text + "*" if score.flag else text
+    text = text + "*" if score.flag else text
+    return text if score.stderr is None else f"{text} ±{score.stderr:.{decimals}f}"
 
 
 def foot(table: Table) -> list[str]:
@@ -104,7 +106,8 @@ def foot(table: Table) -> list[str]:
             if score is not None and (score.flag or score.n < score.n_expected):
                 few = f"{score.n} of {score.n_expected} samples answered" if score.n < score.n_expected else ""
                 said.setdefault("; ".join(filter(None, [few, score.flag])), []).append(f"{model} {line.dataset}")
-    lines = []
+    errors = any(s is not None and s.value is not None and s.stderr is not None for x in table.lines for s in x.scores)
+    lines = [ERRORS] if errors else []
     for what, rows in said.items():
         more = f" and {len(rows) - 3} more rows" if len(rows) > 3 else ""
         lines.append(f"* {', '.join(rows[:3])}{more}: {what}")

@@ -22,12 +22,13 @@ from typing import IO, Any
 
 from evalkit.core.digest import digest, plain
 from evalkit.core.errors import StoreError
-from evalkit.core.jsontext import escaped, without_surrogates
+from evalkit.core.jsontext import escaped, json_text, without_surrogates
 from evalkit.core.records import Reply, Request, Verdict
 
 MANIFEST = "manifest.json"
 LOCK = ".lock"
 PROGRESS = "progress.json"
+RESULTS = "results.json"
 REPLIES, REQUESTS, SAMPLES, SCORES = "replies", "requests", "samples", "scores"
 """Folders below a run's."""
 RUNNING, COMPLETE, INCOMPLETE = "running", "complete", "incomplete"
@@ -241,6 +242,11 @@ class RunStore:
             return loaded
         except (OSError, ValueError) as error:
             raise StoreError(f"{self.folder} has no scores: {error}", f"run.py score {self.folder}") from error
+
+    def write_results(self, content: Mapping[str, Any]) -> Path:
+        """The numbers of the run for other programs (docs/results.md); returns the file."""
+        write_file(self.folder / RESULTS, _json(json.loads(json_text(content))))
+        return self.folder / RESULTS
 
     def write_report(self, name: str, content: str | bytes) -> Path:
         """One file of the report; returns its path."""

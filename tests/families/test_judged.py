@@ -30,12 +30,13 @@ def run(tmp_path: Path, shared: Path, benchmark: str, url: str, *more: object) -
     done = helpers.run(
         "--models", "embedded_chat", "--datasets", benchmark, "--judge", "strict", "--config-dir", tmp_path / "configs",
         "--data-root", shared / "data", "--work-dir", tmp_path / "work", "--set", f"{benchmark}:gen.max_out_len=8",
-        *more, timeout=550,
+        *more, timeout=1100,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return helpers.run_folder(tmp_path / "work")
 
 
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("limit", [pytest.param(1, id="a few"), pytest.param(0, marks=pytest.mark.slow, id="whole")])
 def test_mtbench(tmp_path: Path, shared: Path, limit: int) -> None:
     def judge(messages: Messages) -> str:
@@ -58,6 +59,7 @@ def test_mtbench(tmp_path: Path, shared: Path, limit: int) -> None:
     assert sum(label.startswith("turn") for label in labels) == 2 * count
 
 
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("limit", [pytest.param(2, id="a few"), pytest.param(0, marks=pytest.mark.slow, id="whole")])
 def test_alignbench(tmp_path: Path, shared: Path, limit: int) -> None:
     def judge(messages: Messages) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from jinja2 import TemplateError
 
 from evalkit.core.errors import ModelError
+from evalkit.core.reasoning import opened_by
 from evalkit.core.records import ModelSpec, Reply, Request, Turn
 from evalkit.core.sequences import shared_length
 
@@ -23,6 +24,8 @@ class Encoded:
     scored: int = 0
     """ppl and ll: how many tokens at the end are scored."""
     truncated: bool = False
+    opened: str = ""
+    """gen: the mark at the end of the prompt that the output is a reasoning trace behind."""
     error: str = ""
     """Why it cannot be answered; empty when it can."""
 
@@ -74,7 +77,7 @@ class Encoder:
     def _ppl(self, request: Request) -> Encoded:
         ids, truncated = self._cut(self._tokens(request.text), self.max_seq_len)
         few = f"the text has {len(ids)} tokens; at least 2 are needed for a score" if len(ids) < 2 else ""
-        return Encoded(request, ids, len(ids) - 1, truncated, few)
+        return Encoded(request, ids, len(ids) - 1, truncated, error=few)
 
     def _ll(self, request: Request) -> Encoded:
         context = self._tokens(request.text)
@@ -88,13 +91,14 @@ class Encoder:
             error = "no token stands in front of the continuation (empty context, no BOS)"
         elif own >= len(ids):
             error = f"the continuation of {own} tokens does not fit max_seq_len {self.max_seq_len}"
-        return Encoded(request, ids, own, truncated, error)
+        return Encoded(request, ids, own, truncated, error=error)
 
     def _gen(self, request: Request) -> Encoded:
         if request.gen is None:
             return Encoded(request, (), error="a generation request without generation settings")
         try:
-            full = self._chat_tokens(request.turns) if request.turns else self._tokens(request.text)
+            prompt = self._chat(request.turns) if request.turns else request.text
+            full = self._tokens(prompt, special=not request.turns)
         except TemplateError as error:
             return Encoded(request, (), error=f"the chat template refuses the turns: {error}")
         if not full:
@@ -104,16 +108,15 @@ class Encoder:
             limits = f"max_out_len {request.gen.max_out_len}, max_seq_len {self.max_seq_len}"
             return Encoded(request, (), error=f"the output limit leaves no room for the prompt ({limits})")
         ids, truncated = self._cut(full, room)
-        return Encoded(request, ids, 0, truncated)
+        return Encoded(request, ids, 0, truncated, opened_by(prompt, self.spec.reasoning))
 
-    def _tokens(self, text: str) -> list[int]:
-        """Ids of plain text with the tokenizer's own special tokens."""
-        return list(self.tokenizer(text, add_special_tokens=True, truncation=False)["input_ids"])
+    def _tokens(self, text: str, special: bool = True) -> list[int]:
+        """Ids of a text, with the tokenizer's own special tokens where no chat template has written them."""
+        return list(self.tokenizer(text, add_special_tokens=special, truncation=False)["input_ids"])
 
-    def _chat_tokens(self, turns: Sequence[Turn]) -> list[int]:
-        """Ids of a conversation; the template writes the special tokens, none are added."""
-        text = render_chat(self.tokenizer, with_system(turns, self.spec.system_prompt), self.spec)
-        return list(self.tokenizer(text, add_special_tokens=False, truncation=False)["input_ids"])
+    def _chat(self, turns: Sequence[Turn]) -> str:
+        """A conversation as text, special tokens included."""
+        return render_chat(self.tokenizer, with_system(turns, self.spec.system_prompt), self.spec)
 
     def _cut(self, ids: Sequence[int], limit: int) -> tuple[tuple[int, ...], bool]:
         """At most `limit` tokens: BOS, where there is one, and the last ones."""

@@ -182,7 +182,8 @@ class _Watch:
         self.session = limits.session
         self.allowed = float("inf") if limits.session else limits.timeout
         """CPU seconds that the program, or a session's cell, may take from `cpu_before` on."""
-        self.cpu_before = self.starved_before = self.since = self.interrupted = 0.0
+        self.cpu_before = self.starved_before = self.since = 0.0
+        self.interrupted = self.starved_at_interrupt = 0.0
 
     def over(self) -> bool:
         """Whether the order is done: by the judge's word, or at a session's end."""
@@ -242,11 +243,12 @@ class _Watch:
     def _interrupt(self, program: Child) -> str:
         """First a KeyboardInterrupt, then the end."""
         if not self.interrupted:
-            self.interrupted = time.monotonic()
+            self.interrupted, self.starved_at_interrupt = time.monotonic(), program.starved()
             os.kill(program.pid, signal.SIGINT)
             with suppress(OSError):
                 self.control.send(b'{"interrupted": true}')
-        return "timeout" if time.monotonic() - self.interrupted > IDLE_GRACE else ""
+        waited = program.starved() - self.starved_at_interrupt
+        return "timeout" if time.monotonic() - self.interrupted - waited > IDLE_GRACE else ""
 
 
 def watch(control: socket.socket, program: Child, judge: Judge | None, limits: ProgramLimits, folder: str) -> Report:
@@ -258,7 +260,7 @@ def watch(control: socket.socket, program: Child, judge: Judge | None, limits: P
         if not limits.session and time.monotonic() - begun > limits.timeout * BUSY_FACTOR + BUSY_SECONDS:
             state.stopped = "busy"
     if judge is not None and judge.lost:
-        program.wait(FAREWELL_SECONDS)  # its own end is told apart from ours
+        program.wait(FAREWELL_SECONDS)  # distinguishes its own exit from our kill
     alive = not program.ended()
     if program.ready_fd >= 0 and program.status is not None:
         program.hear()

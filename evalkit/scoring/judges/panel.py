@@ -9,7 +9,7 @@ from typing import Any
 
 from evalkit.core.digest import digest
 from evalkit.core.errors import ConfigError, EvalkitError, ModelError
-from evalkit.core.reasoning import split_thinking
+from evalkit.core.reasoning import split_reasoning
 from evalkit.core.records import GenSettings, ModelSpec, Reply, Request, Turn
 from evalkit.engines.base import Engine
 from evalkit.engines.catalog import create_engine
@@ -126,8 +126,7 @@ class Jury:
         for question, reply in zip(questions, replies, strict=True):
             if reply.error:
                 raise ModelError(f"the judge {judge} did not answer on {question.sample_id}: {reply.error}", "")
-        marks = spec.reasoning
-        return [replace(r, text=split_thinking(r.text or "", marks).answer) for r in replies] if marks else replies
+        return [replace(r, text=split_reasoning(r.text or "", spec.reasoning).answer) for r in replies]
 
     def _request(self, judge: str, spec: ModelSpec, question: Question) -> Request:
         """The request of a question; equal questions about one sample have one key."""

@@ -116,6 +116,8 @@ class Metric:
     """Whether samples without a gold cannot be scored."""
     blank_golds: bool = False
     """Whether golds that any answer satisfies are part of a published rule."""
+    repeatable: bool = True
+    """Whether `combine` may be called a hundred times for a standard error; a library's may be slow, or raise."""
     judging: Judging | None = None
     """What judges are asked; None: judging needs no model."""
 
@@ -167,7 +169,7 @@ def gold_fault(metric: Metric, benchmark: Benchmark, sample: Sample) -> str:
         case = _case_of(benchmark, sample)
         return metric.check_gold(case) or _probe(metric, benchmark, case)
     except EvalkitError as error:
-        return f"{error.message} ({error.hint})" if error.hint else error.message
+        return error.clause
     except Exception as error:  # a gold may have any shape, and a metric fail on it in any way
         return f"{shown(sample.gold)} cannot be compared with an answer ({type(error).__name__}: {error})"
 

@@ -28,7 +28,7 @@ PATHS = ("auto", "plain", "tree")
 DEFAULT_PATH = "auto"
 FULL, SLIDING = "full_attention", "sliding_attention"
 FLOORS = {torch.float32: 2e-4, torch.float16: 6e-3, torch.bfloat16: 0.04}
-"""Differences of one token's loss, in nats, that are always taken for rounding; tight, since a model
+"""Differences of one token's loss, in nats, that always count as rounding; tight, since a model
 that passes wrongly has wrong scores and one that fails wrongly is only slower."""
 NOISE_FACTOR, MOST_FLOORS = 4.0, 4.0
 PREFIX = 29
