@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 from tests import helpers
 from tests.agents.scripted import Messages, Scripted, write_benchmark, write_model, write_rows
+from tests.engines.servers import free_port, transformers_serve
 
 HEAD = """
 mode: gen
@@ -225,3 +227,28 @@ def test_wrong_configs_are_refused(tmp_path: Path) -> None:
             done = court.run("strict", more=("--set", f"judged_gen:{key}"))
             assert done.returncode == 2 and said in done.stderr, done.stderr
         assert not server.asked
+
+
+def test_a_judge_on_a_real_server(tmp_path: Path) -> None:
+    """The embedded chat model behind `transformers serve` grades: the number in whatever it says."""
+    missing = [name for name in ("fastapi", "uvicorn", "openai") if find_spec(name) is None]
+    if missing:
+        pytest.skip(f"`transformers serve` needs {', '.join(missing)}")
+    question = "Question: {{ answer }} has 34 pears and buys 59 more. How many pears does {{ answer }} have now?"
+    verdict = "{pattern: '(\\d+)\\D*$'}, scale: [0, 999], max_out_len: 48"
+    names = ["Reinourn", "Maria", "Otto"]
+    metric = f'metric: {{llm_judge: {{prompt: {{user: "{question}"}}, verdict: {verdict}}}}}\n'
+    court = Court(tmp_path, metric, ROWS[:3], names)
+    checkpoint = helpers.ROOT / "evalkit/builtin/embedded/chat"
+    port = free_port()
+    with transformers_serve(checkpoint, port, tmp_path / "server.log") as url:
+        lines = [f"path: {checkpoint}", "kind: chat", "engine: openai_api", "options:", f"  base_url: {url}"]
+        config = "\n".join([*lines, "  timeout: 200", "  pin_model: false", "  concurrency: 1"]) + "\n"
+        (tmp_path / "configs/model_configs").mkdir(parents=True)
+        (tmp_path / "configs/model_configs/served.yaml").write_text(config)
+        done = court.run("served")
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = court.results()
+    assert set(found) == {"grade", "unparsable"} and 0 <= found["grade"] <= 999 and found["unparsable"] < 100
+    grades = [v["values"]["verdicts"]["served"][0] for v in court.verdicts()]
+    assert found["grade"] == pytest.approx(sum(g for g in grades if g is not None) / sum(g is not None for g in grades))
