@@ -6,7 +6,7 @@
 `correct` compares the device with the CPU on small models; `scoring`, `generation` and `long` time a random
 model of InternLM2-7B's shape. Each part runs in a process of its own with a time limit, so a crash or a hang
 costs the other parts nothing. DIR gets PART.json (figures and tracebacks, rewritten after every figure),
-table.txt and log.txt. `--rehearse` runs the same steps on the CPU with tiny models and, unless --data-root is
+PART.log and table.txt. `--rehearse` runs the same steps on the CPU with tiny models and, unless --data-root is
 given, the package's sample data. docs/gpu.md says how to read the figures.
 Exit status 1 when a step failed, a part did not finish, or a figure is outside its limit.
 """
@@ -23,6 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,8 @@ LIMITS: Mapping[str, int] = {"correct": 140, "scoring": 180, "generation": 120, 
 TOTAL = 540
 LEAST_SHARED_MEMORY = 20 << 30
 """Bytes that must be free under /dev/shm for the checkpoint to go there."""
+AT_A_TIME_REHEARSED = 2
+"""Parts that a rehearsal runs at a time; on a device they would disturb one another."""
 GRACE = 5
 """Seconds before its limit at which a part writes down where it hangs."""
 
@@ -62,12 +65,18 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="evalkit-gpu-", dir=scratch_parent(args.rehearse)) as scratch:
         args.scratch = Path(scratch)
         deadline = time.monotonic() + args.total
-        with (out / "log.txt").open("a", encoding="utf-8") as log:
+
+        def run(selection: Selection) -> None:
+            own = args.limits.get(selection.part, LIMITS[selection.part] * args.scale)
+            outcome = supervise(selection, args, min(own, deadline - time.monotonic()))
+            print(render([read_part(out, selection.part, outcome)]), flush=True)
+
+        if args.rehearse:
+            with ThreadPoolExecutor(AT_A_TIME_REHEARSED) as pool:
+                list(pool.map(run, chosen))
+        else:
             for selection in chosen:
-                own = args.limits.get(selection.part, LIMITS[selection.part] * args.scale)
-                limit = min(own, deadline - time.monotonic())
-                outcome = supervise(selection, args, limit, log)
-                print(render([read_part(out, selection.part, outcome)]), flush=True)
+                run(selection)
     parts = [read_part(out, name) for name in LIMITS if (out / f"{name}.json").exists()]
     table = render(parts)
     (out / "table.txt").write_text(table + "\n", encoding="utf-8")
@@ -93,7 +102,7 @@ def scratch_parent(rehearse: bool) -> str | None:
     return str(memory) if roomy and not rehearse else None
 
 
-def supervise(selection: Selection, args: argparse.Namespace, limit: float, log: Any) -> str:
+def supervise(selection: Selection, args: argparse.Namespace, limit: float) -> str:
     """Run one part in a process of its own; why it did not end well, else nothing."""
     if limit <= GRACE:
         return "not started: the time is used up"
@@ -108,11 +117,10 @@ def supervise(selection: Selection, args: argparse.Namespace, limit: float, log:
     if args.rehearse:
         # tiny models compute fastest on one thread
         environment |= {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
-    log.write(f"\n===== {selection.part} {' '.join(selection.steps)} =====\n")
-    log.flush()
-    process = subprocess.Popen(
-        command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True, text=True
-    )
+    with (args.out / f"{selection.part}.log").open("w", encoding="utf-8") as log:
+        process = subprocess.Popen(
+            command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True, text=True
+        )
     try:
         status = process.wait(limit)
     except subprocess.TimeoutExpired:

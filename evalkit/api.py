@@ -212,6 +212,7 @@ def evaluate(
     debug: bool = False,
     summarizer: str | None = None,
     reference_column: str = "",
+    pages: bool = True,
     **options: Any,
 ) -> pandas.DataFrame:
     """Evaluate models on datasets; the same plan run before is continued.
@@ -220,7 +221,8 @@ def evaluate(
     config_dirs). Returns one row a table line: dataset, version, metric, mode, level, a column a
     model (percent), and the columns n, n_expected and flag a model, prefixed by its name.
     `attrs["run"]` is the run's folder, `attrs["complete"]` whether no number is missing, `attrs["table"]`
-    the table as the command line prints it (with `summarizer`: its rows and reference values).
+    the table as the command line prints it (with `summarizer`: its rows and reference values). `pages`: write
+    the HTML report too; `attrs["pages"]` is its first page.
     What is done otherwise than asked for, and models that cannot be used, are warnings.
     """
     import pandas
@@ -240,7 +242,7 @@ def evaluate(
         new=new,
         runner=DebugRunner() if debug else LocalRunner(Limits(max_num_workers)),
         scoring=Options(allow_code, max_num_workers or 0, unsafe_code),
-        report=ReportOptions(summarizer, reference_column, run_options.config_dirs),
+        report=ReportOptions(summarizer, reference_column, run_options.config_dirs, pages),
     )
     finished = run(run_options, settings, Listener(planned=_warn))
     assert isinstance(finished, Finished)
@@ -257,6 +259,7 @@ def evaluate(
         complete=finished.complete,
         notes=list(finished.table.notes),
         table=finished.text,
+        pages=str(finished.pages) if finished.pages else None,
     )
     return frame
 

@@ -12,8 +12,8 @@ from typing import Any, Literal
 from evalkit.configs.catalog import ConfigCatalog, open_catalog
 from evalkit.core.calls import make_solver
 from evalkit.core.digest import plain
-from evalkit.core.errors import ConfigError, EvalkitError, ModelError, RunFailed, StoreError
-from evalkit.core.records import Job, Score
+from evalkit.core.errors import ConfigError, DataError, EvalkitError, ModelError, RunFailed, StoreError
+from evalkit.core.records import Job, Sample, Score
 from evalkit.engines.catalog import entry_of
 from evalkit.execution.local import LocalRunner
 from evalkit.execution.pending import index_subset, open_jobs, write_samples
@@ -29,14 +29,15 @@ from evalkit.plan.task import part_of, subsets_of
 from evalkit.report.contamination import absent_sets
 from evalkit.report.contamination import section as contamination
 from evalkit.report.heatmap import draw, grids_of
+from evalkit.report.html.build import count_judged, write_pages
 from evalkit.report.notes import notes_of, score_notes, unsafe_notes
 from evalkit.report.results import results_of
 from evalkit.report.summary import Summarizer, load_summarizer, reference_columns
 from evalkit.report.table import Table, make_table, pick_rows, without_subsets
 from evalkit.report.tables import as_csv, as_markdown, as_text
 from evalkit.results.environment import environment
-from evalkit.results.index import IndexedSample, keys_by_sample, read_samples, request_version
-from evalkit.results.scored import encode_score
+from evalkit.results.index import IndexedSample, keys_by_sample, read_samples, request_version, sample_lines
+from evalkit.results.scored import encode_score, open_scored
 from evalkit.results.store import COMPLETE, INCOMPLETE, RunStore, create_run, disk_errors, find_unfinished, open_run
 from evalkit.scoring import aggregate
 from evalkit.scoring.contrasts import losses_of
@@ -49,6 +50,9 @@ Watch = Callable[[str, Sequence[Job]], Progress]
 Causes = dict[tuple[str, str], dict[str, str]]
 """(model, benchmark) -> subset -> why it has no full result."""
 CONTINUES = "fix the cause above and run the same command: it continues"
+MOST_SAMPLES = 100_000
+"""Answers up to which a run's report has pages of samples by itself: about a minute, and a copy of the replies.
+`run.py report` writes them for any number."""
 REBUILT = "rebuilt"
 """Writes index lines for runs that have none."""
 
@@ -60,6 +64,8 @@ class ReportOptions:
     summarizer: str | None = None
     reference_column: str = ""
     config_dirs: tuple[str, ...] = ()
+    pages: bool = True
+    """Write the HTML report too."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +106,10 @@ class Finished:
     failures: tuple[JobFailure, ...]
     text: str
     """The table for the terminal."""
+    pages: Path | None = None
+    """The first page of the HTML report; None when it was not asked for, or could not be written."""
+    pages_fault: str = ""
+    """Why the HTML report could not be written."""
 
     @property
     def complete(self) -> bool:
@@ -270,7 +280,25 @@ def score_run(
     )
     store.set_status(COMPLETE if finished.complete else INCOMPLETE)
     write_heat_maps(finished, plan)
-    return finished
+    return with_pages(finished, report) if report.pages else finished
+
+
+def with_pages(finished: Finished, options: ReportOptions) -> Finished:
+    """The run with its HTML report written; a fault there does not cost the run its table."""
+    store = finished.store
+    try:
+        stored = open_scored(store)
+        name, catalog = options.summarizer, open_catalog(options.config_dirs)
+        summarizer = load_summarizer(name, catalog, options.reference_column) if name else None
+        few = count_judged([stored]) <= MOST_SAMPLES
+        return replace(finished, pages=write_pages([stored], store.pages, summarizer, samples=few))
+    except StoreError:
+        raise
+    except Exception as error:  # everything else is written; told on the terminal, whole in the log
+        path = store.log_path("report")
+        with disk_errors(path), path.open("a", encoding="utf-8", errors="backslashreplace") as log:
+            log.write("".join(traceback.format_exception(error)))
+        return replace(finished, pages_fault=f"{type(error).__name__}: {error} (see {path})")
 
 
 def score_pair(
@@ -310,7 +338,9 @@ def score_pair(
         store.write_verdicts(pair.model, pair.benchmark, subset, result.verdicts)
         losses |= {subset: losses_of(result.verdicts)} if benchmark.contrast else {}
         own = plan.facts_of(pair).own_exemplars.get(subset, 0)
-        results[subset] = replace(result, verdicts=(), own_exemplars=own, data_changed=changed)
+        gaps = result.n < result.n_expected
+        damaged = store.damaged_lines(pair.model, pair.benchmark, subset) if gaps else 0
+        results[subset] = replace(result, verdicts=(), own_exemplars=own, data_changed=changed, damaged=damaged)
     rows = aggregate.scores_of(pair.model, benchmark, results, scored, known)
     return rows + (aggregate.contrast_scores(pair.model, benchmark, losses) if not known else [])
 
@@ -355,12 +385,30 @@ def stored_subsets(store: RunStore, plan: RunPlan, pair: Pair) -> Iterator[tuple
         content = store.samples(pair.benchmark, fingerprint, subset)
         if content is None:
             continue
-        samples = list(read_samples(content, subset, f"samples of {pair.benchmark} [{subset}] in {store.folder}"))
+        samples = _samples_of(store, plan, pair, subset, content)
         keys = keys_by_sample(store.index_lines(pair.model, pair.benchmark, subset), version)
         if not keys and store.has_replies(pair.model, pair.benchmark, subset):
             index_subset(plan, pair, store, subset, plan.task(pair).samples(subset), REBUILT)
             keys = keys_by_sample(store.index_lines(pair.model, pair.benchmark, subset), version)
         yield subset, [IndexedSample(sample, keys.get(sample.id, {})) for sample in samples]
+
+
+def _samples_of(store: RunStore, plan: RunPlan, pair: Pair, subset: str, content: bytes) -> list[Sample]:
+    """The stored samples of a subset; damaged ones are written anew, where the data is what it was."""
+    place = f"samples of {pair.benchmark} [{subset}] in {store.folder}"
+    try:
+        return list(read_samples(content, subset, place))
+    except StoreError as damage:
+        fingerprint = plan.facts_of(pair).data_fingerprint
+        try:
+            task = plan.task(pair)
+            if task.fingerprint() != fingerprint:
+                raise damage
+            content = sample_lines(task.samples(subset), pair.benchmark in needing_rows(plan))
+        except DataError:
+            raise damage from None
+        store.write_samples(pair.benchmark, fingerprint, subset, content)
+        return list(read_samples(content, subset, place))
 
 
 def _causes(plan: RunPlan, planned: Planned | None, failures: Sequence[JobFailure]) -> Causes:
@@ -385,10 +433,11 @@ def write_report(finished: Finished, plan: RunPlan, catalog: ConfigCatalog, name
     """
     table, store = finished.table, finished.store
     summarizer = load_summarizer(name, catalog, column) if name else Summarizer("", "", (), None)
-    full = pick_rows(table, summarizer.rows, summarizer.stand_ins) if summarizer.rows else table
+    kinds = {name: model.kind for name, model in plan.models.items()}
+    bound = summarizer.bindings
+    full = pick_rows(table, summarizer.rows, summarizer.stand_ins, bound, kinds) if summarizer.rows else table
     heads, cells = reference_columns(full, summarizer)
-    notes = (*full.notes, summarizer.notes) if summarizer.notes else full.notes
-    full = replace(full, title=summarizer.title, notes=notes)
+    full = replace(full, title=summarizer.title, notes=(*full.notes, *summarizer.remarks))
     in_text, in_markdown = (contamination(plan.benchmarks, finished.scores, s) for s in ("simple", "github"))
     store.write_report("summary.txt", _below(as_text(full, summarizer.decimals, cells, heads), in_text))
     store.write_report("summary.md", _below(as_markdown(full, summarizer.decimals, cells, heads), in_markdown))

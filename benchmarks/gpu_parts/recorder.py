@@ -123,9 +123,10 @@ class Recorder:
             self._guard("start", lambda: _raise(ValueError(f"no step {unknown[0]!r}; steps: {', '.join(names)}")))
         chosen = [name for name in names if not self.options.steps or name in self.options.steps]
         for number, name in enumerate(chosen):
-            began = time.monotonic()
+            began, computed = time.monotonic(), cpu_seconds()
             self._guard(name, (steps or {})[name])
-            self._steps.append({"name": name, "seconds": round(time.monotonic() - began, 2)})
+            seconds, cpu = round(time.monotonic() - began, 2), round(cpu_seconds() - computed, 2)
+            self._steps.append({"name": name, "seconds": seconds, "cpu_seconds": cpu})
             self._write()
             if number == 0 and self.options.fault:
                 self._guard("planted", self._plant)
@@ -179,6 +180,12 @@ class Recorder:
 
 def _raise(error: Exception) -> None:
     raise error
+
+
+def cpu_seconds() -> float:
+    """Processor time of this process and of the commands that it has waited for."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
 
 
 def wait_for_memory() -> float:

@@ -69,11 +69,14 @@ def _checks(stored: StoredRun, models: list[str], band: Band, options: dict[str,
     from evalkit.configs.catalog import open_catalog
     from evalkit.report.gate import check_run, choose_rows, columns_for
     from evalkit.report.reference import find_reference, read_table
+    from evalkit.report.summary import bindings_of
 
-    file = find_reference(options["reference"], open_catalog(options["config_dirs"]))
+    catalog = open_catalog(options["config_dirs"])
+    file = find_reference(options["reference"], catalog)
     table = read_table(file)
     columns = columns_for(models, table, options["reference_column"], str(file))
-    return check_run(stored.scores, columns, choose_rows(table, options["rows"]), band, stored.limited())
+    entries, kinds = choose_rows(table, options["rows"]), {m: stored.plan.models[m].kind for m in models}
+    return check_run(stored.scores, columns, entries, band, stored.limited(), bindings_of(file, catalog), kinds)
 
 
 def _update(stored: StoredRun, models: list[str], band: Band, options: dict[str, Any]) -> str:

@@ -117,6 +117,8 @@ def _build_mapping(node: Any, path: KeyPath, places: dict[KeyPath, Place], file:
 def _scalar(node: Any, place: Place) -> Any:
     tag = str(node.tag).rsplit(":", 1)[-1]
     text: str = node.value
+    if node.style == ">":  # ruamel.yaml marks where a folded text was broken, so as to write it alike
+        text = text.replace("\a", "")
     if tag == "str":
         return text
     if tag == "null":

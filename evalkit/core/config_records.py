@@ -343,17 +343,33 @@ class ModelSpec:
 
 
 @dataclass(frozen=True)
+class RowBinding:
+    """Which of our rows a row of a published table is."""
+
+    row: str = ""
+    """our row; default: the same name"""
+    metric: str = ""
+    """one of its metrics; default: the primary one"""
+    config: str | Mapping[str, str] = ""
+    """what the published number was most likely made with: one config, or `{base: …, chat: …}`"""
+    inferred: str = ""
+    """what of this is inferred"""
+
+
+@dataclass(frozen=True)
 class SummarizerFile:
     """The file of a summarizer."""
 
     title: str = ""
     """above the table"""
-    rows: tuple[str | Mapping[str, str], ...] = ()
+    rows: tuple[str | Mapping[str, str | RowBinding], ...] = ()
     """names of rows, in order; one that was not run is `-`. `{row: other}`: `other` stands in, marked, where `row`
-    cannot be scored"""
+    cannot be scored. A mapping binds a published row, see below"""
     reference: str = ""
     """a csv beside the file: row name, then a column a model; `version`, `n`, `tolerance` and `z` are no models'
     ([ci.md](ci.md#reference-tables))"""
+    columns: Literal["own", "all"] = "own"
+    """the columns of the reference that are shown: those of the run's models, or every one"""
     decimals: int = 2
     """digits of text and markdown; the csv is unrounded"""
     notes: str = ""

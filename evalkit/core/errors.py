@@ -56,6 +56,12 @@ class ModelError(EvalkitError):
     """
 
 
+class DeviceError(EvalkitError):
+    """The device failed in the middle of a computation: this process cannot use it any more, a new one may."""
+
+    exit_code = EXIT_FAILED
+
+
 class StoreError(EvalkitError):
     """Results cannot be written or read (disk full, permissions, another run at work)."""
 

@@ -50,6 +50,8 @@ class SplitOutput:
     answer: str
     """What follows the trace; empty where the reply ends inside it."""
     thinking: Thinking
+    trace: str = ""
+    """The trace with its marks, as it stands in the reply."""
 
 
 def split_reasoning(text: str, marks: Reasoning | None, stops: Sequence[str] = ()) -> SplitOutput:
@@ -63,8 +65,8 @@ def split_reasoning(text: str, marks: Reasoning | None, stops: Sequence[str] = (
     chosen = marks if marks and (_holds(text, marks) or not marks.split) else detected(text) or marks
     if not chosen:
         return SplitOutput(text, NONE)
-    _, answer, thinking = _parts(text, chosen) if chosen.split else ("", text, NONE)
-    return SplitOutput(before(answer if thinking == NONE else answer.lstrip(), stops), thinking)
+    trace, answer, thinking = _parts(text, chosen) if chosen.split else ("", text, NONE)
+    return SplitOutput(before(answer if thinking == NONE else answer.lstrip(), stops), thinking, trace)
 
 
 def detected(text: str) -> Reasoning | None:

@@ -163,8 +163,8 @@ class Verdict:
 
 IssueKind = Literal[
     "failed", "constant_scores", "code_not_allowed", "no_sandbox", "unanswered", "too_few_draws", "subsets_left_out",
-    "left_truncated", "ended_in_reasoning", "trace_removed", "own_exemplars", "data_changed", "unjudged",
-    "no_gold", "stands_in", "unread_verdicts", "earlier",
+    "left_truncated", "ended_in_reasoning", "trace_removed", "own_exemplars", "data_changed",
+    "damaged_lines", "unjudged", "no_gold", "stands_in", "other_config", "unread_verdicts", "earlier",
 ]  # fmt: skip
 """Why a number is absent or needs care; `earlier` is text of a run that an older evalkit scored."""
 

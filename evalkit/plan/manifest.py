@@ -70,7 +70,9 @@ def from_manifest(manifest: Mapping[str, Any]) -> RunPlan:
                 benchmark = with_golds(benchmark, "as_published")
             benchmarks[name] = select(benchmark, entry["subsets"]) if entry["subsets"] else benchmark
         pairs = {
-            Pair(p["model"], p["benchmark"]): PairFacts(p["data_fingerprint"], p["draws"], p.get("own_exemplars", {}))
+            Pair(p["model"], p["benchmark"]): PairFacts(
+                p["data_fingerprint"], p["draws"], p.get("own_exemplars", {}), p.get("sample_data")
+            )
             for p in manifest["pairs"]
         }
         models = {n: model_from(n, m["resolved"], m["source"]) for n, m in manifest["models"].items()}

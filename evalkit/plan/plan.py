@@ -41,6 +41,8 @@ class PairFacts:
     """Outputs of each sample, where recorded ones come in another number than the benchmark's; 0: the benchmark's."""
     own_exemplars: Mapping[str, int] = field(default_factory=dict, hash=False)
     """Subset -> samples that stand among their own exemplars."""
+    sample_data: bool | None = None
+    """Whether the rows are the project's own made-up ones; None in plans of earlier versions."""
 
 
 class TaskCache:
@@ -96,7 +98,13 @@ class RunPlan:
         return DataRoot(root.folder, Path(benchmark.source).parent if benchmark.source else None)
 
     def uses_sample_data(self, benchmark: Benchmark) -> bool:
-        """Whether the rows are the project's own made-up ones; false where the data root is gone."""
+        """Whether the rows are the project's own made-up ones.
+
+        Plans of earlier versions do not keep it: there it is false where the data root is gone.
+        """
+        for pair, facts in self.facts.items():
+            if pair.benchmark == benchmark.name and facts.sample_data is not None:
+                return facts.sample_data
         try:
             return self.root_of(benchmark).is_sample
         except DataError:
@@ -237,7 +245,7 @@ def _read_data(planned: Planned) -> Planned:
             benchmarks[pair.benchmark] = with_exemplars(plan.benchmarks[pair.benchmark], task.exemplar_sha256())
             outputs = _recorded_outputs(plan, pair, task)
             draws = outputs.draws if outputs and outputs.draws != task.benchmark.gen.num_samples else 0
-            facts[pair] = PairFacts(task.fingerprint(), draws, task.own_exemplars())
+            facts[pair] = PairFacts(task.fingerprint(), draws, task.own_exemplars(), task.root.is_sample)
             warnings.update(dict.fromkeys([*task.gold_notes(), *_exemplar_notes(pair, facts[pair])]))
             recorded |= {pair: outputs} if outputs else {}
         except EvalkitError as error:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from evalkit.core.records import Issue, Score
+from evalkit.core.records import Issue, Kind, Score
+from evalkit.report.bindings import Binding
 
 HEAD = ("dataset", "version", "metric", "mode")
 ABSENT = "-"
@@ -48,11 +49,19 @@ def make_table(scores: Iterable[Score], models: Sequence[str], notes: Sequence[s
     return Table(tuple(models), tuple(lines), tuple(notes), title)
 
 
-def pick_rows(table: Table, rows: Sequence[str], stand_ins: Mapping[str, str] | None = None) -> Table:
+def pick_rows(
+    table: Table,
+    rows: Sequence[str],
+    stand_ins: Mapping[str, str] | None = None,
+    bindings: Mapping[str, Binding] | None = None,
+    kinds: Mapping[str, Kind] | None = None,
+) -> Table:
     """The named rows in that order; a row that was not run is shown as absent.
 
     A row has one line for each version that was run, with the version's primary metric. `stand_ins`
     maps a published row to the row that takes its place where it cannot be scored, marked in its cells.
+    `bindings` says which of ours a published row is; of several versions those by the config that was
+    published for the model's kind (`kinds`; a base model where it says nothing) are shown, else all, marked.
     """
     by_name: dict[str, dict[tuple[str, str], Line]] = {}
     for line in table.lines:
@@ -61,10 +70,33 @@ def pick_rows(table: Table, rows: Sequence[str], stand_ins: Mapping[str, str] | 
     lines: list[Line] = []
     for row in rows:
         own = (stand_ins or {}).get(row, "")
-        found = list(by_name.get(row, {}).values())
+        bound = (bindings or {}).get(row)
+        found = _bound(table, row, bound, kinds or {}) if bound else list(by_name.get(row, {}).values())
         found = found or [_standing_in(line, row) for line in by_name.get(own, {}).values()]
         lines += found or [Line(row, ABSENT, ABSENT, ABSENT, empty, "headline")]
     return Table(table.models, tuple(lines), table.notes, table.title)
+
+
+def _bound(table: Table, row: str, binding: Binding, kinds: Mapping[str, Kind]) -> list[Line]:
+    """The lines that a published row means, under its name."""
+    lines: dict[tuple[str, str], Line] = {}
+    for line in table.lines:
+        if any(score and binding.fits(score) for score in line.scores):
+            lines.setdefault((line.version, line.mode), line)
+    kept: dict[str, list[Score]] = {}
+    for number, model in enumerate(table.models):
+        own = [score for line in lines.values() if (score := line.scores[number])]
+        kept[model] = binding.preferred(own, kinds.get(model, "base"))
+    found = []
+    for line in lines.values():
+        scores = []
+        for model, score in zip(table.models, line.scores, strict=True):
+            doubt = binding.doubt(score, kinds.get(model, "base")) if score else None
+            marked = replace(score, issues=(*score.issues, doubt)) if score and doubt else score
+            scores.append(marked if score in kept[model] else None)
+        if any(scores):
+            found.append(replace(line, dataset=row, scores=tuple(scores)))
+    return found
 
 
 def _standing_in(line: Line, row: str) -> Line:

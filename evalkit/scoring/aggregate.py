@@ -179,6 +179,9 @@ class _Rows:
             issues.append(Issue("trace_removed", text))
         if shown := sum(r.own_exemplars for r in results):
             issues.append(Issue("own_exemplars", f"{shown} samples stand among their own exemplars"))
+        if damaged := sum(r.damaged for r in results):
+            text = f"{damaged} lines of the store are damaged and do not count: the same command asks again"
+            issues.append(Issue("damaged_lines", text))
         if any(r.data_changed for r in results):
             text = "the data changed since the run: scored by the rows as they are now"
             issues.append(Issue("data_changed", text))

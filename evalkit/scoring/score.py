@@ -105,6 +105,8 @@ class SubsetResult:
     """Replies with a reasoning trace, of a model that declares none."""
     own_exemplars: int = 0
     """Samples that stand among their own exemplars."""
+    damaged: int = 0
+    """Lines of the store that do not match their checksums, or hold no reply; 0 where every sample is answered."""
     data_changed: bool = False
     """Whether the samples were read from data that is not what the model was asked."""
 

@@ -42,12 +42,13 @@ def run(
     fingerprint: str = "f" * 32,
     cut: Cut = Cut(),  # noqa: B008
     models: Sequence[str] = (),
+    kind: Kind = "base",
 ) -> RunStore:
     """A finished run. `verdicts`: (model, benchmark, subset) -> judgements."""
     names = list(models) or list(dict.fromkeys(s.model for s in scores))
     by_name = {b.name: b for b in benchmarks}
     plan = RunPlan(
-        models={m: model_from(m, {"path": m, "kind": "base", "engine": "fake"}, "") for m in names},
+        models={m: model_from(m, {"path": m, "kind": kind, "engine": "fake"}, "") for m in names},
         fingerprints=dict.fromkeys(names, fingerprint),
         benchmarks=by_name,
         selected={b.name: tuple(m.name for m in b.members) for b in benchmarks},
