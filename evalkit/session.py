@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from evalkit.configs.catalog import ConfigCatalog, open_catalog
+from evalkit.core.calls import make_solver
 from evalkit.core.digest import plain
-from evalkit.core.errors import DataError, EvalkitError, ModelError, RunFailed, StoreError
+from evalkit.core.errors import ConfigError, DataError, EvalkitError, ModelError, RunFailed, StoreError
 from evalkit.core.records import Job, Sample, Score, Verdict
 from evalkit.engines.catalog import entry_of
 from evalkit.execution.local import LocalRunner
@@ -38,6 +40,7 @@ from evalkit.results.index import IndexedSample, keys_by_sample, read_samples, r
 from evalkit.results.scored import encode_score, open_scored
 from evalkit.results.store import COMPLETE, INCOMPLETE, RunStore, create_run, disk_errors, find_unfinished, open_run
 from evalkit.scoring import aggregate
+from evalkit.scoring.judges.panel import Panel
 from evalkit.scoring.metrics import make_metric
 from evalkit.scoring.score import Options, SubsetResult, score_subset
 
@@ -141,7 +144,7 @@ def run(options: RunOptions, settings: RunSettings, listener: Listener | None = 
     listener = listener or Listener()
     if settings.reuse is not None:  # the newest run may be another one when the plan is made
         settings = replace(settings, reuse=str(open_run(settings.reuse, settings.work_dir).folder))
-    planned = plan_of(options, settings)
+    planned = with_permission(plan_of(options, settings), settings)
     listener.planned(planned)
     store, continued = choose_store(
         planned, settings.work_dir, settings.command, new=settings.new, reuse=settings.reuse
@@ -161,6 +164,20 @@ def plan_of(options: RunOptions, settings: RunSettings) -> Planned:
         return make_plan(options)
     earlier = from_manifest(open_run(settings.reuse, settings.work_dir).manifest())
     return extended(make_plan(options, lambda selection: with_earlier_subsets(selection, earlier)), earlier)
+
+
+def with_permission(planned: Planned, settings: RunSettings) -> Planned:
+    """The plan with what its tools may do; ConfigError where conversations need tools that may not, or cannot, run."""
+    asked = [planned.plan.benchmarks[pair.benchmark] for pair in planned.runnable] if settings.mode != "score" else []
+    calls = [(benchmark.name, variant.solver) for benchmark in asked for variant in benchmark.variants]
+    need = [name for name, call in calls if call and make_solver(call).runs_code]
+    obstacle = settings.scoring.obstacle() if need else None
+    if obstacle:
+        hint = "--allow-code" if obstacle.kind == "code_not_allowed" else "run.py doctor"
+        raise ConfigError(f"{need[0]}: models run programs in its conversations; {obstacle.text}", hint)
+    scoring = settings.scoring
+    code: Any = ("unsafe" if scoring.unsafe_code else "sandboxed") if scoring.allow_code else "refused"
+    return replace(planned, plan=replace(planned.plan, code=code))
 
 
 def choose_store(
@@ -243,9 +260,11 @@ def score_run(
     causes = _causes(plan, planned, failures)
     engines = store.manifest().get("engines", {})
     scores: list[Score] = []
-    for pair in plan.pairs:
-        noise = engines.get(pair.model, {}).get("score_noise")
-        scores += score_pair(store, plan, pair, options, causes.get((pair.model, pair.benchmark), {}), noise)
+    with closing(Panel(store, plan.judges, plan.judge_fingerprints, plan.panel)) as panel:
+        for pair in plan.pairs:
+            noise = engines.get(pair.model, {}).get("score_noise")
+            failed = causes.get((pair.model, pair.benchmark), {})
+            scores += score_pair(store, plan, pair, options, failed, noise, panel)
     notes = [*notes_of(plan, failures, engines), *score_notes(plan, scores, engines)]
     notes += [*unsafe_notes(plan, options.unconfined()), *absent_sets(plan.benchmarks, scores)]
     table = make_table(scores, list(plan.models), notes)
@@ -288,6 +307,7 @@ def score_pair(
     options: Options,
     causes: Mapping[str, str],
     noise: float | None = None,
+    panel: Panel | None = None,
 ) -> list[Score]:
     """Table rows of one model on one benchmark; verdicts go to the store. `noise`: see `score_subset`."""
     benchmark = plan.benchmarks[pair.benchmark]
@@ -307,7 +327,8 @@ def score_pair(
         scored.append(subset)
         try:
             replies = store.replies(pair.model, pair.benchmark, subset)
-            result = score_subset(part_of(asked, subset), subset, samples, replies, options, reasoning, noise)
+            tools = replace(options, jury=panel.at(pair.benchmark, subset)) if panel else options
+            result = score_subset(part_of(asked, subset), subset, samples, replies, tools, reasoning, noise)
         except StoreError:
             raise
         except Exception as error:  # told in the table: the fault of one subset does not cost the others

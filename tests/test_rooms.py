@@ -17,8 +17,8 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGE = REPOSITORY / "evalkit"
 
 ROOMS = (
-    "core", "configs", "data", "prompts", "engines", "plan", "sandbox", "results", "execution", "scoring", "report",
-    "doctor", "session", "api", "cli", "__main__",
+    "core", "configs", "data", "prompts", "engines", "plan", "sandbox", "results", "agents", "execution", "scoring",
+    "report", "doctor", "session", "api", "cli", "__main__",
 )  # fmt: skip
 """The rooms from the lowest to the highest; each may import those before it. `builtin` holds data, no code."""
 PUBLIC = "evalkit"

@@ -34,6 +34,9 @@ EPILOG = (
     metavar="NAME…",
     help="Choose benchmarks: names, globs, families; NAME:SUBSET,… for a part.",
 )
+@click.option(
+    "--judge", "judges", multiple=True, metavar="MODEL…", help="Let these models judge where a benchmark needs a judge."
+)
 @click.option("--recorded-field", default="", metavar="NAME", help="Read the texts of recorded:PATH from this field.")
 @click.option(
     "--hf-path", "hf_paths", multiple=True, metavar="DIR_OR_ID…", help="Evaluate checkpoints that have no config."

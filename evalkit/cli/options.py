@@ -7,13 +7,15 @@ from typing import Any, TypeVar
 
 import click
 
-MANY = ("--models", "--datasets", "--hf-path", "--config-dir", "--set", "--rows")
+MANY = ("--models", "--datasets", "--hf-path", "--config-dir", "--set", "--rows", "--judge")
 SECTIONS = {
     "Models": (
         "models", "hf_paths", "recorded_field", "kind", "engine", "dtype", "quantization", "attn_implementation",
         "peft_path", "gpus", "trust_remote_code", "system_prompt", "reasoning", "engine_path", "max_seq_len",
     ),
-    "Benchmarks": ("datasets", "data_root", "config_dirs", "overrides", "tokenizer", "limit", "sample", "seed"),
+    "Benchmarks": (
+        "datasets", "judges", "data_root", "config_dirs", "overrides", "tokenizer", "limit", "sample", "seed",
+    ),
     "Run": ("work_dir", "mode", "new", "reuse", "dry_run", "calibrate", "debug", "allow_code", "unsafe_code"),
     "Generation": ("num_samples", "temperature", "max_out_len"),
     "Workers": (

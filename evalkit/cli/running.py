@@ -41,6 +41,7 @@ def options_of(options: Mapping[str, Any]) -> RunOptions:
         datasets=options["datasets"],
         hf_paths=options["hf_paths"],
         recorded_field=options["recorded_field"],
+        judges=options["judges"],
         kind=options["kind"],
         model_options={k: v for k, v in model.items() if v not in (None, False)},
         overrides=(*options["overrides"], *_model_overrides(options)),

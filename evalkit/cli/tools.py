@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from evalkit.cli.streams import emit
-from evalkit.core.errors import EXIT_FAILED, EXIT_OK
+from evalkit.core.errors import EXIT_FAILED, EXIT_OK, DataError
 
 
 @click.command("make-tiny")
@@ -67,4 +67,32 @@ def _print(finding: Any) -> None:
         click.echo(f"     {' ' * 18} {finding.fix}")
 
 
-COMMANDS = [make_tiny, fetch, doctor]
+@click.command("alpaca-eval")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
+def alpaca_eval(files: tuple[Path, ...], as_json: bool) -> None:
+    """Compute AlpacaEval 2.0's numbers from its annotation files (json or jsonl, gzipped or not)."""
+    from tabulate import tabulate
+
+    from evalkit.data.files import read_file
+    from evalkit.scoring.judges.alpaca import LENGTH_CONTROLLED, preferences, results
+
+    found = {}
+    for file in files:
+        judged, lengths = preferences(read_file(file), str(file))
+        if not judged:
+            raise DataError(f"{file} holds no judged row", "each row needs a number under `preference`")
+        found[str(file)] = results(judged, lengths)
+    if as_json:
+        emit(found)
+        return
+    rows = [{"file": file, **{k: f"{v:.0f}" if k.startswith("n_") else f"{v:.3f}" for k, v in one.items()}}
+            for file, one in found.items()]  # fmt: skip
+    click.echo(tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True))
+    click.echo(
+        f"{LENGTH_CONTROLLED}: lengths and a constant only; the leaderboard's length-controlled rate needs the "
+        "difficulty of each instruction and two further baselines, which are not public with the annotations"
+    )
+
+
+COMMANDS = [make_tiny, fetch, doctor, alpaca_eval]

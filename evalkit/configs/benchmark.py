@@ -11,12 +11,14 @@ from typing import Any
 from evalkit.configs import schema
 from evalkit.configs.catalog import ConfigCatalog, expand, unknown
 from evalkit.configs.merge import Override, load_merged, merged
-from evalkit.configs.yamlfile import Document, Place
+from evalkit.configs.yamlfile import Document, Place, load_yaml
 from evalkit.core import template
 from evalkit.core.digest import digest
 from evalkit.core.errors import ConfigError
 from evalkit.core.records import Benchmark, Golds, Group, Member
 
+JUDGING = ("llm_judge", "alpaca_eval")
+"""Metrics whose `prompt` may be the name of a file."""
 PARTS = "parts: {VARIABLE: {VALUE: {mode: gen, …}}}, where VARIABLE is one of the subsets' variables"
 
 
@@ -28,8 +30,33 @@ def read_benchmark(
     Keys and shapes are checked here; names and templates by `plan/check.py`.
     """
     document = load_merged(file, catalog, "dataset_configs", overrides)
+    document = replace(document, data=_with_judge_prompts(document.data, document, catalog))
     schema.check(document, Benchmark)
     return build(document), document
+
+
+def _with_judge_prompts(value: Any, document: Document, catalog: ConfigCatalog) -> Any:
+    """The values with the prompts that metrics of judges name by their files in place of the names.
+
+    They decide scores, so the hash and the manifest hold them whole.
+    """
+    if isinstance(value, list):
+        return [_with_judge_prompts(item, document, catalog) for item in value]
+    if not isinstance(value, dict):
+        return value
+    made = {key: _with_judge_prompts(item, document, catalog) for key, item in value.items()}
+    for name in JUDGING:
+        judge = made.get(name)
+        if not isinstance(judge, dict) or not isinstance(judge.get("prompt"), str):
+            continue
+        file = catalog.find_base(judge["prompt"], document.file, "dataset_configs")
+        if file is None:
+            raise ConfigError(
+                f"{document.file}: there is no judge prompt {judge['prompt']!r}",
+                "a file with `system` and `user` beside the config, its name beginning with `_`",
+            )
+        made[name] = {**judge, "prompt": load_yaml(file).data}
+    return made
 
 
 def build(document: Document) -> Benchmark:

@@ -11,9 +11,9 @@ from evalkit.configs.yamlfile import load_yaml
 from evalkit.core.errors import ConfigError
 from evalkit.core.records import Kind
 
-CONTAMINATION = "contamination"
-"""Configs with this in their names assess what a model was trained on, not what it can do: `gsm8k*` leaves them out,
-`*contamination*` does not."""
+APART = ("contamination", "agent")
+"""Configs with one of these in their names assess what a model was trained on, or need tools: `gsm8k*` leaves them out,
+`*contamination*` and `*agent*` do not."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def resolve_models(names: Sequence[str], catalog: ConfigCatalog) -> list[tuple[s
 
 def _configs_of(name: str, kind: Kind, files: dict[str, list[Path]], families: dict[str, Path]) -> list[str]:
     if is_glob(name):
-        return [n for n in expand(name, files) if CONTAMINATION in name or CONTAMINATION not in n]
+        return [n for n in expand(name, files) if all(mark in name or mark not in n for mark in APART)]
     if name in files:
         return [name]
     if name in families:

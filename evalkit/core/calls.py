@@ -9,7 +9,7 @@ from typing import Any
 
 from evalkit.core.errors import ConfigError
 from evalkit.core.records import NamedCall
-from evalkit.core.registry import CONTRASTS, METRICS, STEP_CHECKS, STEPS, did_you_mean
+from evalkit.core.registry import CONTRASTS, METRICS, SOLVERS, STEP_CHECKS, STEPS, did_you_mean
 
 FIRST = ""
 """Key of an argument that was given without a name; it goes to the function's first own parameter."""
@@ -87,3 +87,9 @@ def make_contrast(call: NamedCall) -> Any:
     """The comparison of subsets that a config names; ConfigError, with near matches, for a wrong name or argument."""
     factory = CONTRASTS.get(call.name)
     return factory(**bound_arguments(call, factory, (), CONTRASTS.what))
+
+
+def make_solver(call: NamedCall) -> Any:
+    """The solver that a config names; ConfigError, with near matches, for a wrong name or argument."""
+    factory = SOLVERS.get(call.name)
+    return factory(**bound_arguments(call, factory, (), SOLVERS.what))

@@ -64,7 +64,8 @@ class DataSpec:
     """`module:file` of an installed package that brings the rows"""
     build: NamedCall | None = None
     """a registered builder that makes the rows from those read: `needle` hides a sentence in them (`needle`,
-    `question`, `keyword`, or lists of these, one for each repeat)"""
+    `question`, `keyword`, or lists of these, one for each repeat); `joined` adds `columns` (name: expression) of the
+    row of another `file` that has the same `key` (reference answers)"""
     revision: str = ""
     """hub revision; default: main, or the parquet conversion of a script-only dataset"""
     optional: str = ""
@@ -201,6 +202,8 @@ class SubsetSpec:
     """ll: what is scored; the rendered prompt must end with it"""
     gen: GenSpec = GenSpec()
     """gen: settings of generation, see below"""
+    solver: NamedCall | None = None
+    """gen: leads a conversation of several turns with the model, see [Conversations](#conversations)"""
     extract: tuple[NamedCall, ...] = ()
     """gen: named steps from the output to the answer, in order: `name`, `{name: argument}` or `{name: {key: value}}`"""
     metric: NamedCall

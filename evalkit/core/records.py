@@ -106,6 +106,8 @@ class Request:
     """Number of the draw, where a sample is generated several times."""
     token_statistics: bool = False
     """ppl: the reply is to have the numbers of each token too."""
+    top_logprobs: int = 0
+    """How many alternatives to the first token are wanted with their log-probabilities (0: none); judges alone ask."""
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,10 @@ class Reply:
     """Log-probability of each token 2..N in nats, where the request asks for them."""
     token_deviations: Sequence[float] | None = None
     """How far each of them is from the mean log-probability of its place, in standard deviations."""
+    top: Mapping[str, float] | None = None
+    """The likeliest first tokens with their log-probabilities, where they were asked for and the engine gives them."""
+    transcript: Sequence[Mapping[str, Any]] | None = None
+    """Of a conversation: its turns, `{role, text, …}`, from the model's first to its last; `text` is its answer."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +178,7 @@ class Verdict:
 IssueKind = Literal[
     "failed", "constant_scores", "code_not_allowed", "no_sandbox", "unanswered", "too_few_draws", "subsets_left_out",
     "left_truncated", "ended_in_reasoning", "trace_removed", "own_exemplars", "data_changed",
-    "damaged_lines", "unjudged", "no_gold", "stands_in", "other_config", "earlier",
+    "damaged_lines", "unjudged", "no_gold", "stands_in", "other_config", "unread_verdicts", "earlier",
 ]  # fmt: skip
 """Why a number is absent or needs care; `earlier` is text of a run that an older evalkit scored."""
 

@@ -70,5 +70,8 @@ STEP_CHECKS: Registry[Callable[..., None]] = Registry("check of an extraction st
 CONTRASTS: Registry[Callable[..., Any]] = Registry("contrast")
 """Comparisons between a benchmark's subsets by name; a config's arguments are the factory's. Filled by
 `evalkit.scoring.contrasts`."""
+SOLVERS: Registry[Callable[..., Any]] = Registry("solver")
+"""Factories of solvers, which lead conversations, by name; a config's arguments are the factory's. Filled by
+`evalkit.agents`."""
 METRICS: Registry[Callable[..., Any]] = Registry("metric")
 """Metric factories by name; a config's arguments are the factory's. Filled by `evalkit.scoring.metrics`."""

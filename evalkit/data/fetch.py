@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -50,6 +52,25 @@ def question_answer_blocks(text: str) -> str:
             {"role": "assistant", "content": f"{answer.rstrip()}\n"},
         ]
     return "".join(json.dumps(turn, ensure_ascii=False) + "\n" for turn in turns)
+
+
+ROUND_ROLES = {"HUMAN": "user", "BOT": "assistant", "SYSTEM": "system"}
+
+
+@CONVERTERS.register("prompt_rounds")
+def prompt_rounds(text: str) -> str:
+    """The rounds of an OpenCompass config (a Python file, which is read and not run) as turns, without the last one.
+
+    A round is a call `dict(role=…, prompt=…)`; the last one holds the question's own field.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # backslashes of LaTeX in plain string literals
+        calls = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call)]
+    fields = [{k.arg: k.value.value for k in call.keywords if isinstance(k.value, ast.Constant)} for call in calls]
+    rounds = [(call.lineno, f) for call, f in zip(calls, fields, strict=True) if {"role", "prompt"} <= set(f)]
+    ordered = [f for _, f in sorted(rounds, key=lambda item: item[0])]
+    turns = [{"role": ROUND_ROLES[str(f["role"])], "content": f["prompt"]} for f in ordered]
+    return "".join(json.dumps(turn, ensure_ascii=False) + "\n" for turn in turns[:-1])
 
 
 def fetch_benchmarks(names: Sequence[str], root: Path, config_dirs: Sequence[str] = ()) -> Iterator[str]:

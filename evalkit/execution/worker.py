@@ -16,13 +16,17 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from evalkit.agents.base import NoTools, Solver, Toolbox
+from evalkit.agents.conversation import Conversation, Record, Terms, converse
+from evalkit.agents.python import PythonTools
+from evalkit.core.calls import make_solver
 from evalkit.core.digest import plain
-from evalkit.core.errors import DeviceError, EvalkitError, StoreError
-from evalkit.core.records import Job, Request
+from evalkit.core.errors import ConfigError, DeviceError, EvalkitError, StoreError
+from evalkit.core.records import Job, NamedCall, Request
 from evalkit.engines.base import Engine
 from evalkit.engines.catalog import create_engine
 from evalkit.execution.events import Alive, Event, JobDone, JobFailed, JobProgress, LoadFailed, Ready, encode
@@ -30,6 +34,7 @@ from evalkit.execution.pending import index_subset
 from evalkit.plan.manifest import from_manifest
 from evalkit.plan.plan import Pair, RunPlan
 from evalkit.results.store import RunStore
+from evalkit.sandbox import choose
 
 PROGRESS_SECONDS = 0.25
 HEARTBEAT_SECONDS = 1.0
@@ -62,10 +67,11 @@ class Worker:
         count = 0
         writer = self.store.writer(job.model, job.benchmark, job.subset, self.id)
         try:
-            for reply in self.engine.run(list(pending.values())):
-                writer.append(pending[reply.key], reply)
-                failed += [reply.error] if reply.error else []
-                count += 1
+            for request, reply in self._answers(job, pending):
+                writer.append(request, reply)
+                if reply.key in pending:
+                    failed += [reply.error] if reply.error else []
+                    count += 1
                 if time.monotonic() - last > PROGRESS_SECONDS:
                     last = time.monotonic()
                     yield JobProgress(job.id, count, len(pending))
@@ -74,6 +80,37 @@ class Worker:
         seconds = round(time.monotonic() - started, 3)
         peak = self.engine.describe().get("peak_memory")
         yield JobDone(job.id, count, seconds, len(failed), failed[0] if failed else "", peak)
+
+    def _answers(self, job: Job, pending: Mapping[str, Request]) -> Iterator[Record]:
+        """A reply to each request, with what comes before it in a conversation."""
+        call = self.plan.task(Pair(self.model, job.benchmark)).part(job.subset).solver
+        if call is None:
+            yield from ((pending[reply.key], reply) for reply in self.engine.run(list(pending.values())))
+        else:
+            yield from converse(self.engine, self._conversations(job, pending, call), os.cpu_count() or 1)
+
+    def _conversations(self, job: Job, pending: Mapping[str, Request], call: NamedCall) -> list[Conversation]:
+        """The conversations of the job's open requests, as far as earlier commands led them."""
+        task = self.plan.task(Pair(self.model, job.benchmark))
+        solver = make_solver(call)
+        terms = Terms(
+            solver,
+            self._toolbox(solver),
+            self.store.replies(job.model, job.benchmark, job.subset),
+            self.plan.models[self.model].reasoning,
+            task.part(job.subset).gen.stop,
+        )
+        samples = {sample.id: sample for sample in task.samples(job.subset)[job.start : job.stop]}
+        return [Conversation(request, samples[request.sample_id], terms) for request in pending.values()]
+
+    def _toolbox(self, solver: Solver) -> Callable[[], Toolbox]:
+        """Makes the tools of a conversation; ConfigError where they may not run, SandboxError where they cannot."""
+        if not solver.runs_code:
+            return NoTools
+        if self.plan.code == "refused":
+            raise ConfigError("tools execute what models write, which was not allowed", "--allow-code")
+        backend = choose(self.plan.code == "unsafe")
+        return lambda: PythonTools(backend)
 
     def _pending(self, job: Job) -> dict[str, Request]:
         """key -> request of everything in the job that has no answer in the store; all keys are kept in the index."""

@@ -11,7 +11,7 @@ from evalkit.configs.catalog import ConfigCatalog
 from evalkit.configs.merge import Override
 from evalkit.configs.yamlfile import Document, KeyPath, load_yaml
 from evalkit.core import template
-from evalkit.core.calls import check_steps, make_contrast, make_metric
+from evalkit.core.calls import check_steps, make_contrast, make_metric, make_solver
 from evalkit.core.errors import ConfigError
 from evalkit.core.records import Benchmark, ShotSpec
 from evalkit.core.registry import did_you_mean
@@ -36,6 +36,7 @@ def check_benchmark(benchmark: Benchmark, document: Document, inside: KeyPath = 
         check_benchmark(part, document, ("parts", benchmark.part_key, value))
     checks = (
         (("quirks",), _quirks),
+        (("solver",), _solver),
         (("labels",), _labels),
         (("gen",), _draws),
         (("shots",), _shots),
@@ -191,6 +192,14 @@ def _contrast(benchmark: Benchmark) -> None:
     for subset in make_contrast(benchmark.contrast).subsets:
         if subset not in names:
             raise ConfigError(f"no subset is called {subset!r}", did_you_mean(subset, names))
+
+
+def _solver(benchmark: Benchmark) -> None:
+    if benchmark.solver is None:
+        return
+    if benchmark.mode != "gen":
+        raise ConfigError(f"mode {benchmark.mode} has no conversation", "remove `solver`, or set `mode: gen`")
+    make_solver(benchmark.solver)
 
 
 def _average(benchmark: Benchmark) -> None:

@@ -60,6 +60,9 @@ def extended(planned: Planned, earlier: RunPlan) -> Planned:
         selected=_merged(earlier.selected, plan.selected, benchmarks),
         pairs=tuple(dict.fromkeys((*earlier.pairs, *plan.pairs))),
         facts=_merged(earlier.facts, plan.facts, kept),
+        judges={**earlier.judges, **plan.judges},
+        judge_fingerprints={**earlier.judge_fingerprints, **plan.judge_fingerprints},
+        panel=plan.panel or earlier.panel,
     )
     return replace(planned, plan=merged, kept=kept)
 
@@ -105,6 +108,8 @@ def _different_options(plan: RunPlan, earlier: RunPlan) -> Iterator[str]:
         "--data-root": (earlier.data_root, plan.data_root),
         "--tokenizer": (earlier.tokenizer, plan.tokenizer),
     }
+    if plan.panel and earlier.panel:
+        pairs["--judge"] = (" ".join(earlier.panel), " ".join(plan.panel))
     for option, (before, now) in pairs.items():
         if before != now:
             yield f"it was made with {_given(option, before)}, this command has {_given(option, now)}"

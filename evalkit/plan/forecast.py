@@ -11,8 +11,9 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
 
+from evalkit.core.calls import make_metric, make_solver
 from evalkit.core.errors import DataError
-from evalkit.core.records import MIXED, ModelSpec, Request, Sample
+from evalkit.core.records import MIXED, GenSpec, ModelSpec, Request, Sample
 from evalkit.core.sequences import unique_length
 from evalkit.engines.catalog import create_engine, entry_of
 from evalkit.plan.jobs import text_of
@@ -22,6 +23,8 @@ COUNTED = 32
 """Samples of a subset whose tokens are counted; the others are taken to be like them."""
 TRIED_SCORED, TRIED_WRITTEN = 8, 16
 """Samples of a calibration: enough for the shared part not to weigh, and for one set of slots."""
+JUDGE = "judge"
+"""Mode of a forecast of judgements."""
 Encode = Callable[[str], Sequence[Any]]
 
 
@@ -51,8 +54,42 @@ class Forecast:
 
 
 def forecast(planned: Planned) -> list[Forecast]:
-    """The work of every planned pair, counted without a model."""
-    return [_count(planned.plan, pair) for pair in planned.runnable]
+    """The work of every planned pair, and of its judges, counted without a model."""
+    plan = planned.plan
+    return [part for pair in planned.runnable for part in (_count(plan, pair), *_judgements(plan, pair))]
+
+
+def _judgements(plan: RunPlan, pair: Pair) -> Iterator[Forecast]:
+    """What judges are asked about one pair's answers at most, in mode `judge`: answers of full length, read at once."""
+    task, benchmark = plan.task(pair), plan.benchmarks[pair.benchmark]
+    asked: dict[str, list[tuple[Any, list[Sample], GenSpec]]] = {}
+    for subset in task.scored:
+        part = task.part(subset)
+        judging = make_metric(part.metric).judging
+        for judge in (judging.judges or plan.panel) if judging else ():
+            asked.setdefault(judge, []).append((judging, task.samples(subset), part.gen))
+    for judge, parts in asked.items():
+        spec = plan.judges[judge]
+        try:
+            encode: Encode | None = plan.load_tokenizer(spec).encode
+        except DataError:
+            encode = entry_of(spec).rough_tokens
+        requests = written = 0
+        tokens = 0.0
+        for judging, samples, gen in parts:
+            count = len(samples) * gen.num_samples * judging.orders
+            requests, written = requests + count, written + count * judging.max_out_len
+            chosen = _spread(samples)
+            if encode is not None:
+                sizes = [len(encode(judging.text(sample, ""))) for sample in chosen]
+                limit = gen.max_out_len or plan.models[pair.model].max_new_tokens
+                tokens += count * (sum(sizes) / len(sizes) + limit)
+        known = None if encode is None else round(tokens)
+        version, total = benchmark.hash[:6], sum(len(samples) for _, samples, _ in parts)
+        yield Forecast(
+            judge, benchmark.name, version, JUDGE, len(parts), total, requests, known, known, written,
+            price=_price(spec, tokens, written),
+        )  # fmt: skip
 
 
 def calibrated(planned: Planned, found: Sequence[Forecast]) -> Iterator[Forecast]:
@@ -61,8 +98,9 @@ def calibrated(planned: Planned, found: Sequence[Forecast]) -> Iterator[Forecast
     ModelError when a model cannot be loaded.
     """
     pairs = {(pair.model, pair.benchmark): pair for pair in planned.runnable}
+    yield from (f for f in found if f.mode == JUDGE)
     for name, spec in planned.plan.models.items():
-        own = [f for f in found if f.model == name]
+        own = [f for f in found if f.model == name and f.mode != JUDGE]
         if entry_of(spec).recorded or not own:
             yield from own
             continue
@@ -75,18 +113,24 @@ def calibrated(planned: Planned, found: Sequence[Forecast]) -> Iterator[Forecast
 def _count(plan: RunPlan, pair: Pair) -> Forecast:
     task, encode = plan.task(pair), _encoder(plan, pair)
     requests = written = scored = 0
+    call = plan.benchmarks[pair.benchmark].solver
+    solver = make_solver(call) if call else None
     tokens = unique = 0.0
     for subset in task.scored:
         samples = task.samples(subset)
         chosen = _spread(samples)
         asks = [list(plan.requests(pair, sample)) for sample in chosen]
         share = len(samples) / len(chosen)
+        if solver:  # as many turns as there may be, each after full outputs
+            turns = [solver.most_requests(sample) for sample in chosen]
+            asks = [list(_turns(ask, count)) for ask, count in zip(asks, turns, strict=True)]
         requests += round(share * sum(map(len, asks)))
         scored += round(share * sum(r.gen is None for ask in asks for r in ask))
         written += round(share * sum(r.gen.max_out_len for ask in asks for r in ask if r.gen))
         if encode is not None:
             ids = [[tuple(encode(text_of(r))) for r in ask] for ask in asks]
             tokens += share * sum(len(i) for ask in ids for i in ask)
+            tokens += share * sum(n * r.gen.max_out_len for ask in asks for r in ask if r.gen and (n := _turn(r)))
             unique += _unique(ids, len(samples))
     b = plan.benchmarks[pair.benchmark]
     known = encode is not None
@@ -105,6 +149,17 @@ def _count(plan: RunPlan, pair: Pair) -> Forecast:
         written,
         price=_price(spec, tokens, written),
     )
+
+
+def _turns(ask: Sequence[Request], count: int) -> Iterator[Request]:
+    """Each request of a sample once for every turn of its conversation, numbered from 0."""
+    for request in ask:
+        yield from (replace(request, label=str(n)) for n in range(count))
+
+
+def _turn(request: Request) -> int:
+    """How many turns of the model come before a request."""
+    return int(request.label or 0) if request.mode == "gen" else 0
 
 
 def _price(spec: ModelSpec, tokens: float, written: int) -> float | None:
@@ -169,7 +224,7 @@ def _expected(plan: RunPlan, pair: Pair, item: Forecast, engine: Any) -> float:
     _answer(engine, asks[:1])  # the first pass pays for threads, kernels and memory
     seconds = _answer(engine, asks)
     if item.mode == "gen":
-        return seconds / len(tried) * item.samples
+        return seconds / sum(map(len, asks)) * item.requests
     encode = _encoder(plan, pair) or str.encode
     size = unique_length(tuple(encode(text_of(r))) for ask in asks for r in ask)
     return seconds / max(1, size) * (item.unique if item.unique is not None else size / len(tried) * item.samples)

@@ -47,6 +47,16 @@ def to_manifest(plan: RunPlan, command: Sequence[str]) -> dict[str, Any]:
         "seed": plan.seed,
         "data_root": plan.data_root,
         "tokenizer": plan.tokenizer,
+        "code": plan.code,
+        "judges": {
+            name: {
+                "resolved": plain(spec.resolved),
+                "source": spec.source,
+                "fingerprint": plan.judge_fingerprints[name],
+            }
+            for name, spec in plan.judges.items()
+        },
+        "panel": list(plan.panel),
     }
 
 
@@ -78,6 +88,10 @@ def from_manifest(manifest: Mapping[str, Any]) -> RunPlan:
             seed=manifest["seed"],
             data_root=manifest["data_root"],
             tokenizer=manifest["tokenizer"],
+            code=manifest.get("code", "refused"),
+            judges={n: model_from(n, j["resolved"], j["source"]) for n, j in manifest.get("judges", {}).items()},
+            judge_fingerprints={n: j["fingerprint"] for n, j in manifest.get("judges", {}).items()},
+            panel=tuple(manifest.get("panel", ())),
         )
     except (KeyError, TypeError) as error:
         raise StoreError(f"the manifest cannot be read: {error!r}", "it was written by another version") from error

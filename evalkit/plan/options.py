@@ -27,6 +27,8 @@ class RunOptions:
     """Keys of a model config, applied to every model."""
     overrides: tuple[str, ...] = ()
     """`KEY=VALUE` of `--set`."""
+    judges: tuple[str, ...] = ()
+    """Names of the model configs that judge where a benchmark needs a judge and names none."""
     draws: Mapping[str, Any] = field(default_factory=dict)
     """Keys of `gen` for all benchmarks that generate: `num_samples`, `temperature`."""
     data_root: str | None = None

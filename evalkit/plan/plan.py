@@ -6,9 +6,10 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from evalkit.configs.benchmark import with_exemplars
+from evalkit.configs.catalog import expand
 from evalkit.core.digest import digest
 from evalkit.core.errors import DataError, EvalkitError, ModelError
 from evalkit.core.records import Benchmark, ModelSpec, Request, Sample
@@ -78,6 +79,13 @@ class RunPlan:
     facts: Mapping[Pair, PairFacts] = field(default_factory=dict)
     identities: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """What the fingerprints are digests of: digests of the files, settings; to tell why two differ."""
+    judges: Mapping[str, ModelSpec] = field(default_factory=dict)
+    """The models that judge answers."""
+    judge_fingerprints: Mapping[str, str] = field(default_factory=dict)
+    panel: tuple[str, ...] = ()
+    """The judges of benchmarks that name none."""
+    code: Literal["refused", "sandboxed", "unsafe"] = "refused"
+    """Whether tools may execute what models write; decides no key."""
     tasks: TaskCache = field(default_factory=TaskCache, repr=False, compare=False)
 
     def facts_of(self, pair: Pair) -> PairFacts:
@@ -140,7 +148,8 @@ class RunPlan:
             "cut": asdict(self.cut),
             "seed": self.seed,
         }
-        return digest(content)
+        judges = {"judges": [dict(self.judge_fingerprints), self.panel]} if self.judges else {}
+        return digest({**content, **judges})
 
 
 UNREADABLE = "unreadable"
@@ -186,6 +195,9 @@ def make_plan(options: RunOptions, refine: Refine = lambda selection: selection)
         pairs=tuple(Pair(model, benchmark) for model, benchmark in selection.pairs),
         cut=Cut(options.limit, options.sample, options.seed),
         seed=options.seed,
+        judges=selection.judges,
+        judge_fingerprints=_judge_fingerprints(selection.judges),
+        panel=tuple(n for pattern in options.judges for n in expand(pattern, selection.judges)),
         data_root=_absolute(options.data_root),
         tokenizer=options.tokenizer,
     )
@@ -209,6 +221,13 @@ def _identify(selection: Selection) -> tuple[dict[str, dict[str, Any]], dict[str
         hint = next(iter(broken.values())).hint
         raise ModelError("; ".join(f"{n}: {e.message}" for n, e in broken.items()), hint)
     return identities, broken
+
+
+def _judge_fingerprints(judges: Mapping[str, ModelSpec]) -> dict[str, str]:
+    """Digests of what decides the judges' replies; ModelError when one cannot be used."""
+    for spec in judges.values():
+        preflight(spec)
+    return {name: digest(identity(spec)) for name, spec in judges.items()}
 
 
 def _read_data(planned: Planned) -> Planned:

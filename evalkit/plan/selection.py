@@ -10,6 +10,7 @@ from evalkit.configs.catalog import ConfigCatalog, open_catalog
 from evalkit.configs.merge import Override, check_targets, parse_override
 from evalkit.configs.model import changed, load_model_config, model_from_path
 from evalkit.configs.resolve import DatasetChoice, gen_sibling, resolve_datasets, resolve_models, united
+from evalkit.core.calls import make_metric
 from evalkit.core.errors import ConfigError
 from evalkit.core.records import Benchmark, ModelSpec
 from evalkit.engines.catalog import check_options, entry_of
@@ -31,6 +32,8 @@ class Selection:
     """benchmark -> the choice that it was loaded for; one run has one choice of a config's subsets."""
     pairs: tuple[tuple[str, str], ...] = ()
     """(model, benchmark), in the order of the command."""
+    judges: Mapping[str, ModelSpec] = field(default_factory=dict)
+    """The models that judge answers, those that the command names first."""
     warnings: tuple[str, ...] = ()
     """What is done otherwise than asked for."""
 
@@ -63,7 +66,26 @@ def select_configs(options: RunOptions) -> Selection:
         for choice in resolve_datasets(options.datasets, model.kind, catalog):
             selection = _add(selection, model, choice, options, catalog, overrides)
     check_targets(overrides, selection.benchmarks, "benchmark")
-    return selection
+    return replace(selection, judges=_judges(selection, options, catalog))
+
+
+def _judges(selection: Selection, options: RunOptions, catalog: ConfigCatalog) -> dict[str, ModelSpec]:
+    """The judges that the benchmarks need; ConfigError where a benchmark has none."""
+    metrics = [(name, make_metric(v.metric)) for name, b in selection.benchmarks.items() for v in b.variants]
+    needs = [(name, metric.judging.judges) for name, metric in metrics if metric.judging]
+    if not needs:
+        return {}
+    for name, own in needs:
+        if not own and not options.judges:
+            raise ConfigError(f"{name} is judged by a model, and none is named", "--judge MODEL")
+    names = dict.fromkeys([*options.judges, *(judge for _, own in needs for judge in own)])
+    found: dict[str, ModelSpec] = {}
+    for name, file in resolve_models(list(names), catalog):
+        found[name] = load_model_config(file, catalog)
+        check_options(found[name])
+        if entry_of(found[name]).recorded:
+            raise ConfigError(f"{name} has recorded outputs: it judges nothing", "--judge MODEL")
+    return found
 
 
 def load_models(options: RunOptions, catalog: ConfigCatalog, overrides: Sequence[Override]) -> dict[str, ModelSpec]:
@@ -106,6 +128,11 @@ def _add(
         raise ConfigError(
             f"{benchmark.name} takes the whole distribution at every token, which engine {engine.name} does not give",
             "--engine hf, or leave it out",
+        )
+    if engine.recorded and any(variant.solver for variant in benchmark.variants):
+        raise ConfigError(
+            f"{benchmark.name} is a conversation of several turns, {model.name} has one recorded output a sample",
+            "run the model, or score its recorded answers with another config",
         )
     if benchmark.modes == {"gen"} or engine.scores_prompts(model):
         return selection.with_pair(model.name, benchmark, choice)

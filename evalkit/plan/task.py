@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.core import template
-from evalkit.core.calls import make_metric
+from evalkit.core.calls import make_metric, make_solver
 from evalkit.core.digest import digest, file_sha256
 from evalkit.core.errors import AbsentData, ConfigError, DataError
 from evalkit.core.records import (
@@ -218,6 +218,7 @@ class Task:
                 check_templates(part, tuple(first[0].row)) if not part.fields else None
                 self.render(first[0], "base")
         self._check_golds()
+        self._check_conversations()
         self._check_exemplar_files()
 
     def gold_notes(self) -> list[str]:
@@ -263,6 +264,18 @@ class Task:
         (sample, reason), more = faults[0], f" ({len(faults)} such rows)" if len(faults) > 1 else ""
         place = f"{self._place_of(subset)}, row {sample.index}"
         return f"{place}: the metric {part.metric.name} cannot use the gold: {reason}{more}"
+
+    def _check_conversations(self) -> None:
+        """DataError when a row has not what the solver needs."""
+        for subset in self.subsets:
+            call = self.part(subset).solver
+            if call is None:
+                continue
+            solver = make_solver(call)
+            for sample in self.samples(subset):
+                if fault := solver.fault(sample):
+                    place = f"{self.benchmark.name} [{subset}], {self._place_of(subset)}, row {sample.index}"
+                    raise DataError(f"{place}: {fault}", f"columns: {', '.join(sample.row)}; change `solver`")
 
     def _place_of(self, subset: str) -> str:
         """Benchmark, subset and file of its rows."""
@@ -358,7 +371,7 @@ def requests_of(task: Task, sample: Sample, model: ModelSpec, fingerprint: str, 
         for repeat in range(benchmark.gen.num_samples):
             gen = gen_settings(benchmark, model, seed + repeat)
             request = Request("", sample.id, "gen", rendered.text or "", rendered.turns or (), gen=gen, repeat=repeat)
-            yield _keyed(request, fingerprint)
+            yield _keyed(request, fingerprint, [benchmark.solver, sample.row] if benchmark.solver else [])
 
 
 def gen_settings(benchmark: Benchmark, model: ModelSpec, seed: int) -> GenSettings:
@@ -378,15 +391,16 @@ def gen_settings(benchmark: Benchmark, model: ModelSpec, seed: int) -> GenSettin
     )
 
 
-ASKED = tuple(f.name for f in fields(Request) if f.name not in ("key", "token_statistics"))
+ASKED = tuple(f.name for f in fields(Request) if f.name not in ("key", "token_statistics", "top_logprobs"))
+"""Fields of a request that enter its key; benchmarks never ask for alternatives."""
 
 
-def _keyed(request: Request, fingerprint: str) -> Request:
+def _keyed(request: Request, fingerprint: str, more: Sequence[Any] = ()) -> Request:
     """The request with its key: a digest of the model and of everything the model is asked.
 
-    The sample's id is part of it: two rows with one text get two replies, so that counts and
-    sampled draws stay those of the rows.
+    `more`: what decides the further turns of a conversation. The sample's id is part of it: two rows
+    with one text get two replies, so that counts and sampled draws stay those of the rows.
     """
-    content = [fingerprint, *(getattr(request, name) for name in ASKED)]
+    content = [fingerprint, *(getattr(request, name) for name in ASKED), *more]
     content += ["token_statistics"] if request.token_statistics else []
     return replace(request, key=digest(content))

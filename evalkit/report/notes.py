@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from evalkit.core.calls import make_solver
 from evalkit.core.records import MIXED, Score
 from evalkit.engines.catalog import entry_of
 from evalkit.execution.runner import JobFailure
@@ -28,6 +29,7 @@ def notes_of(plan: RunPlan, failures: Sequence[JobFailure], engines: Mapping[str
         notes.append("sample data: the project's own made-up rows, not the benchmarks'; scores mean nothing elsewhere")
     recorded = [m for m in plan.models.values() if entry_of(m).recorded]
     notes += [f"{m.name}: outputs made elsewhere, read from {m.path}" for m in recorded]
+    notes += [f"judge {name}: {spec.engine} {spec.path}" for name, spec in plan.judges.items()]
     notes += [f"{b.name}: {b.notes}" for b in plan.benchmarks.values() if b.notes]
     said: dict[str, list[JobFailure]] = {}
     for failure in failures:
@@ -48,6 +50,7 @@ def unsafe_notes(plan: RunPlan, unconfined: bool) -> list[str]:
     """The mark of a run that executes programs without a sandbox."""
     variants = [variant for benchmark in plan.benchmarks.values() for variant in benchmark.variants]
     runs_code = any(make_metric(variant.metric).runs_code for variant in variants)
+    runs_code |= any(make_solver(variant.solver).runs_code for variant in variants if variant.solver)
     return [UNSAFE] if runs_code and unconfined else []
 
 

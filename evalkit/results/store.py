@@ -398,6 +398,7 @@ REPLY_TYPES: dict[str, type | tuple[type, ...]] = {
     "key": str, "text": (str, type(None)), "nll": (int, float, type(None)), "n_tokens": int, "n_scored": int,
     "n_out": int,
     "finish": str, "truncated": bool, "seconds": (int, float), "error": str,
+    "top": (dict, type(None)), "transcript": (list, type(None)),
 }  # fmt: skip
 
 

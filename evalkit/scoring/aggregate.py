@@ -165,6 +165,9 @@ class _Rows:
         if faulty := [r for r in results if r.faults]:
             text = f"{sum(r.faults for r in faulty)} answers cannot be judged, the first {faulty[0].first_fault}"
             issues.append(Issue("unjudged", text))
+        if unread := sum(r.unread for r in results):
+            text = f"the judges' verdicts on {unread} of {sum(r.n for r in results)} answers cannot be read: left out"
+            issues.append(Issue("unread_verdicts", text))
         if without := sum(r.without_gold for r in results):
             issues.append(Issue("no_gold", f"{without} rows have no gold and are left out"))
         if unfinished := sum(r.counts.unfinished for r in results):
@@ -220,6 +223,8 @@ class _Rows:
         short = [s for s in missing if s in self.results and metric in self.results[s].lacking]
         if short:
             return Issue("too_few_draws", f"{_some(short)}: {metric} needs more answered draws of every sample")
+        if silent := [s for s in missing if s in self.results and self.results[s].unread]:
+            return Issue("unjudged", f"{_some(silent)}: none of the judges' verdicts can be read")
         return Issue("unanswered", f"no answers for {_some(missing)}") if missing else None
 
 

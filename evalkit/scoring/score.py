@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from evalkit.core.errors import EvalkitError
-from evalkit.core.reasoning import NONE, UNFINISHED, Reasoning, split_reasoning, undeclared
+from evalkit.core.reasoning import FINISHED, NONE, UNFINISHED, Reasoning, SplitOutput, split_reasoning, undeclared
 from evalkit.core.records import Benchmark, Counts, Issue, Reply, Sample, Verdict
 from evalkit.prompts.rendering import continuation_of
 from evalkit.results.index import IndexedSample
@@ -17,8 +17,9 @@ from evalkit.sandbox import SandboxError, choose, run_programs
 from evalkit.sandbox.records import FAILURE, FAILURES
 from evalkit.scoring.context import Extraction, context_of
 from evalkit.scoring.errors import standard_errors
+from evalkit.scoring.judges.panel import Jury
 from evalkit.scoring.metrics import Case, Judged, Metric, Tools, Values, make_metric
-from evalkit.scoring.metrics.base import gold_fault
+from evalkit.scoring.metrics.base import UNREAD, gold_fault
 from evalkit.scoring.metrics.golds import has_gold
 
 MIN_SAMPLES_FOR_CONSTANT_CHECK = 8
@@ -44,13 +45,16 @@ class Options:
     """Programs run at once; 0: one a core."""
     unsafe_code: bool = False
     """Execute programs even where no sandbox works."""
+    jury: Jury | None = field(default=None, compare=False)
+    """The models that judge the subset at hand."""
 
     def tools(self) -> Tools:
         """What metrics get to work with."""
         if not self.allow_code:
-            return Tools()
+            return Tools(jury=self.jury)
         workers = self.workers or os.cpu_count() or 1
-        return Tools(run_programs=lambda programs: run_programs(programs, workers, choose(self.unsafe_code)))
+        run = lambda programs: run_programs(programs, workers, choose(self.unsafe_code))  # noqa: E731
+        return Tools(run_programs=run, jury=self.jury)
 
     def obstacle(self) -> Issue | None:
         """Why no program may be executed; None when it may."""
@@ -93,6 +97,8 @@ class SubsetResult:
     """Answers that cannot be judged, because of the row or of the metric; they count as missing."""
     first_fault: str = ""
     """Which sample cannot be judged, and why."""
+    unread: int = 0
+    """Answers that were judged in a form which could not be read; they are in no result."""
     without_gold: int = 0
     """Samples that have no gold: they are left out, of the expected ones too."""
     undeclared: int = 0
@@ -171,6 +177,7 @@ def score_subset(
         n_samples=len({v.sample_id for v in verdicts if not v.missing}),
         faults=len(faults),
         first_fault=faults[0] if faults else "",
+        unread=sum(bool(j.values.get(UNREAD)) for j in judged),
         without_gold=len(samples) - len(scored),
         undeclared=0 if reasoning else sum(v.detail.get(THINKING, NONE) != NONE for v in verdicts),
     )
@@ -311,15 +318,23 @@ class _Reader:
             case = replace(case, continuations=continuations, tokens={x: r.n_scored for x, r in found.items()})
         if len(scores) == 1:
             case = replace(case, reply=next(iter(found.values())))
+        if benchmark.mode == "gen" and reply.transcript:
+            case = replace(case, transcript=reply.transcript)
         return verdict, case
 
     def _text_of(self, reply: Reply) -> tuple[str, dict[str, Any]]:
         """(what answers are extracted from, the verdict's details)."""
         text = reply.text or ""
         detail: dict[str, Any] = {"text": text, "finish": reply.finish}
-        parts = split_reasoning(text, self.reasoning, self.benchmark.gen.stop)
+        # in a conversation every turn was split before the next one was asked
+        whole = SplitOutput(text, NONE)
+        parts = whole if reply.transcript else split_reasoning(text, self.reasoning, self.benchmark.gen.stop)
         if self.reasoning or parts.thinking != NONE:
             detail[THINKING] = parts.thinking
+        if reply.transcript:
+            traces = [turn[THINKING] for turn in reply.transcript if THINKING in turn]
+            detail["transcript"] = list(reply.transcript)
+            detail |= {THINKING: min(traces, key=(UNFINISHED, FINISHED, NONE).index)} if traces else {}
         return parts.answer, detail
 
 

@@ -197,6 +197,7 @@ def test_names_families_globs_and_prefixes() -> None:
     assert names("mmlu") == ["mmlu_ppl_ac766d"] and names("mmlu", kind="chat") == ["mmlu_gen_4d595a"]
     assert names("mmlu_ppl") == ["mmlu_ppl_ac766d"]
     assert names("gsm8k*") == ["gsm8k_gen_17d0dc", "gsm8k_gen_1d7fe4"]
+    assert names("*8k_agent*") == ["gsm8k_agent_gen_be1606", "gsm8k_agent_gen_c3dff3"]
     assert names("gsm8k_gen_17d0dc", "gsm8k*") == ["gsm8k_gen_17d0dc", "gsm8k_gen_1d7fe4"]
     with pytest.raises(ConfigError, match="ambiguous"):
         names("gsm8k_gen")

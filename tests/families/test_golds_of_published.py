@@ -16,8 +16,13 @@ from evalkit.scoring.score import Options, SubsetResult, score_subset
 
 REPEATED = ("contamination", "maj")
 """Other questions, or more draws, of rows that another config has."""
+JUDGED = ("alignbench", "alpaca_eval", "mtbench")
+"""No gold decides there, a model judges."""
+LEFT_OUT = ("_", "demo", "needle", *REPEATED, *JUDGED)
 CONFIGS = sorted(
-    name for name in open_catalog().files("dataset_configs") if not name.startswith(("_", "demo", "needle", *REPEATED))
+    name
+    for name in open_catalog().files("dataset_configs")
+    if not name.startswith(LEFT_OUT) and "_agent_" not in name  # the rows of gsm8k and math
 )
 ODD_GOLDS = {
     "math_0shot_gen_393424": ["number_theory"],  # a solution without a box

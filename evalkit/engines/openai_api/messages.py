@@ -45,6 +45,8 @@ def gen_body(request: Request, spec: ModelSpec, options: Options) -> dict[str, A
     if gen.temperature > 0:
         body |= {"top_p": gen.top_p, "seed": seed_of(request)}
         body |= {"top_k": gen.top_k} if gen.top_k else {}
+    if request.top_logprobs and request.turns:
+        body |= {"logprobs": True, "top_logprobs": request.top_logprobs}
     stops = [s for s in gen.stop if s][: options.max_stops]
     body |= {"stop": stops} if stops else {}
     return finished(body, options)
@@ -72,10 +74,22 @@ def gen_reply(request: Request, answer: Answer, spec: ModelSpec, guess: tuple[in
         if kept != text:
             text, how = kept, why
     used = answer.used(guess)
+    top = _alternatives(choice) if request.top_logprobs else None
     whole = with_trace(trace, text, cut_off=how == "length") if trace else text
     if not request.turns:
         whole = opened_by(request.text, spec.reasoning) + whole
-    return Reply(request.key, whole, n_tokens=used[0], n_out=used[1], finish=how, seconds=answer.seconds)
+    return Reply(request.key, whole, n_tokens=used[0], n_out=used[1], finish=how, seconds=answer.seconds, top=top)
+
+
+def _alternatives(choice: Mapping[str, Any]) -> dict[str, float] | None:
+    """The first token's alternatives with their log-probabilities; None where the server gives none."""
+    content = (choice.get("logprobs") or {}).get("content")
+    listed = content[0].get("top_logprobs") if isinstance(content, list) and content else None
+    if not isinstance(listed, list):
+        return None
+    entries = [entry for entry in listed if isinstance(entry, dict)]
+    found = {e.get("token"): e.get("logprob") for e in entries}
+    return {t: float(p) for t, p in found.items() if isinstance(t, str) and isinstance(p, (int, float))} or None
 
 
 def first_choice(value: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -64,6 +64,13 @@ def math_answer(text: str, context: Context) -> str:
     return normalised(next((p for p in pieces if ANNOUNCED.search(p.lower())), pieces[0]))
 
 
+@STEPS.register("final_answer_sentence")
+def final_answer_sentence(text: str, context: Context) -> str:
+    """The normalised first piece between full stops that has "final answer" in it, or else the first piece."""
+    pieces = text.split(".")
+    return normalised(next((p for p in pieces if "final answer" in p.lower()), pieces[0]))
+
+
 def normalised(answer: str) -> str:
     """A final answer without units, LaTeX dress and thousands separators (NORM of the sheet)."""
     for old, new in REPLACED:

@@ -12,6 +12,7 @@ from evalkit.scoring.metrics import equivalence as _equivalence
 from evalkit.scoring.metrics import exact as _exact
 from evalkit.scoring.metrics import hendrycks as _hendrycks
 from evalkit.scoring.metrics import ifeval as _ifeval
+from evalkit.scoring.metrics import judge as _judge
 from evalkit.scoring.metrics import letters as _letters
 from evalkit.scoring.metrics import library as _library
 from evalkit.scoring.metrics import math_process as _math_process
@@ -21,11 +22,12 @@ from evalkit.scoring.metrics import qa as _qa
 from evalkit.scoring.metrics import spans as _spans
 from evalkit.scoring.metrics import texts as _texts
 from evalkit.scoring.metrics import theorem as _theorem
+from evalkit.scoring.metrics import tools as _tools
 from evalkit.scoring.metrics import vote as _vote
 from evalkit.scoring.metrics.base import Case, Judged, Metric, Tools, Values, make_metric
 
 __all__ = [
     "Case", "Judged", "Metric", "Tools", "Values", "_asserts", "_branch", "_code", "_contamination", "_equivalence",
-    "_exact", "_hendrycks", "_ifeval", "_letters", "_library", "_math_process", "_needle", "_normalised", "_qa",
-    "_spans", "_texts", "_theorem", "_vote", "make_metric",
+    "_exact", "_hendrycks", "_ifeval", "_judge", "_letters", "_library", "_math_process", "_needle", "_normalised",
+    "_qa", "_spans", "_texts", "_theorem", "_tools", "_vote", "make_metric",
 ]  # fmt: skip

@@ -12,6 +12,7 @@ from evalkit.core.errors import EvalkitError
 from evalkit.core.records import Benchmark, NamedCall, Reply, Row, Sample
 from evalkit.sandbox.records import Program, ProgramOutcome
 from evalkit.scoring.context import Extraction, context_of
+from evalkit.scoring.judges.panel import Jury
 from evalkit.scoring.metrics.golds import has_gold, shown
 
 Values = Mapping[str, Any]
@@ -41,6 +42,8 @@ class Case:
     """The same: label -> how many tokens it has; 0 where the engine did not say."""
     reply: Reply | None = None
     """Of a metric that uses tokens: the reply for the only label."""
+    transcript: Sequence[Mapping[str, Any]] = ()
+    """Of a conversation: its turns (see `Reply.transcript`)."""
 
 
 @dataclass(frozen=True)
@@ -66,11 +69,30 @@ class Tools:
 
     run_programs: Runner | None = None
     """None: generated programs must not be executed."""
+    jury: Jury | None = None
+    """The models that judge; None: there are none."""
 
 
 def no_counts(judged: Sequence[Judged]) -> dict[str, int]:
     """Of a metric whose results are all over all samples."""
     return {}
+
+
+UNREAD = "unread"
+"""Key of a sample whose verdicts could not be read; it has no primary number."""
+
+
+@dataclass(frozen=True)
+class Judging:
+    """What the judges of a metric are asked."""
+
+    judges: tuple[str, ...]
+    """Names of their model configs; empty: those that the command names."""
+    orders: int
+    """Questions of one judge about one answer."""
+    max_out_len: int
+    text: Callable[[Sample, str], str]
+    """The question about a sample with this text for an answer."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +127,8 @@ class Metric:
     """Whether golds that any answer satisfies are part of a published rule."""
     repeatable: bool = True
     """Whether `combine` may be called a hundred times for a standard error; a library's may be slow, or raise."""
+    judging: Judging | None = None
+    """What judges are asked; None: judging needs no model."""
 
     def gold_faults(self, benchmark: Benchmark, samples: Iterable[Sample]) -> list[tuple[Sample, str]]:
         """The samples whose golds this metric cannot use, and why; those without a gold are left out."""
@@ -169,7 +193,7 @@ def _case_of(benchmark: Benchmark, sample: Sample, extraction: Extraction) -> Ca
 
 def _probe(metric: Metric, benchmark: Benchmark, case: Case) -> str:
     """What the metric itself says to an empty reply, or to each of the labels."""
-    if metric.runs_code or not metric.uses_gold:
+    if metric.runs_code or metric.judging or not metric.uses_gold:
         return ""
     if benchmark.mode == "gen":
         proves_nothing = not metric.blank_golds and _are_right(metric, [case]) == [True]

@@ -67,4 +67,5 @@ def by(key: str, metrics: Mapping[str, Any]) -> Metric:
         uses_gold=all(m.uses_gold for m in made.values()),
         blank_golds=any(m.blank_golds for m in made.values()),
         repeatable=all(m.repeatable for m in made.values()),
+        judging=next((m.judging for m in made.values() if m.judging), None),
     )
