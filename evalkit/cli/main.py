@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import click
 
-from evalkit.cli import gates, listing, looking, showing, status, tools
+from evalkit.cli import gates, listing, looking, showing, starting, status, tools
 from evalkit.cli.options import ManyGroup, data_options, model_options, summary_options
 from evalkit.cli.reporting import report
 from evalkit.cli.streams import Documents, close_streams, note, open_streams, unwritable
@@ -113,7 +113,15 @@ def cli(ctx: click.Context, **options: Any) -> None:
         ctx.exit(run_command(options))
 
 
-for group in (listing.COMMANDS, showing.COMMANDS, looking.COMMANDS, status.COMMANDS, gates.COMMANDS, tools.COMMANDS):
+for group in (
+    listing.COMMANDS,
+    showing.COMMANDS,
+    looking.COMMANDS,
+    status.COMMANDS,
+    gates.COMMANDS,
+    tools.COMMANDS,
+    starting.COMMANDS,
+):
     for command in group:
         cli.add_command(command)
 

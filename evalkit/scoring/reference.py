@@ -56,7 +56,7 @@ def as_page() -> str:
     lines = [
         "# Steps and metrics",
         "",
-        "Every extraction step and metric that a config may name; `run.py list steps` and `list metrics` print them.",
+        "Every extraction step and metric that a config may name; `list steps` and `list metrics` print the same.",
         "Made from their docstrings: `python -m evalkit.scoring.reference > docs/steps_and_metrics.md`.",
     ]
     for kind in KINDS:
