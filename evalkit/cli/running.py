@@ -21,6 +21,7 @@ from evalkit.execution.local import LocalRunner
 from evalkit.execution.runner import Limits, Progress, Runner
 from evalkit.plan.options import RunOptions
 from evalkit.plan.plan import Planned, make_plan
+from evalkit.report.notes import remarks_of
 from evalkit.scoring.score import Options
 from evalkit.session import Inferred, Listener, ReportOptions, RunSettings, run, to_json
 
@@ -190,6 +191,8 @@ def dry_run(planned: Planned, calibrate: bool, as_json: bool) -> int:
         click.echo(f"plan {planned.plan.hash[:12]}; {said}; tokens are counted on up to 32 samples a subset")
     for warning in planned.warnings:
         note(warning)
+    for remark in remarks_of(planned.plan):
+        note(remark)
     for name, error in planned.broken.items():
         note(f"cannot be used: {name}: {error}")
     return EXIT_FAILED if planned.broken else EXIT_OK

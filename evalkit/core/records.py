@@ -68,11 +68,18 @@ class DataSpec:
     """A registered builder that makes the rows out of the loaded ones (needle prompts)."""
     revision: str = ""
     """Hub revision; default: main, or the parquet conversion of a script-only dataset."""
+    extra_files: tuple[str, ...] = ()
+    """Other files of the data set that `build` reads where they are; `fetch` brings them."""
     optional: str = ""
     """Why the rows may be absent; subsets without them are then left out, and the report says so."""
     newlines: Literal["kept", "text_mode"] = "kept"
     """`text_mode`: `\\r\\n` and `\\r` in the rows become `\\n`, as in a csv that the published reader opened in text
     mode. Like the rows themselves it is covered by the data fingerprint, not by the hash of the config."""
+
+    @property
+    def is_made(self) -> bool:
+        """Whether a builder makes the rows out of nothing that is read."""
+        return self.build is not None and not (self.path or self.file or self.package)
 
 
 @dataclass(frozen=True)

@@ -192,7 +192,7 @@ def _average(benchmark: Benchmark) -> None:
 
 def _data(benchmark: Benchmark) -> None:
     data = benchmark.data
-    if not (data.path or data.file or data.package):
+    if not (data.path or data.file or data.package or data.build):
         raise ConfigError("data needs `path` (a hub id) or `file`", "see docs/configs.md")
     if data.build is not None:
         BUILDERS.get(data.build.name)

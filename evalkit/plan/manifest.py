@@ -57,7 +57,8 @@ def from_manifest(manifest: Mapping[str, Any]) -> RunPlan:
             benchmark = from_resolved(name, entry["resolved"], entry["source"], entry["hash"])
             benchmarks[name] = select(benchmark, entry["subsets"]) if entry["subsets"] else benchmark
         pairs = {
-            Pair(p["model"], p["benchmark"]): PairFacts(p["data_fingerprint"], p["draws"]) for p in manifest["pairs"]
+            Pair(p["model"], p["benchmark"]): PairFacts(p["data_fingerprint"], p["draws"], tuple(p.get("remarks", ())))
+            for p in manifest["pairs"]
         }
         models = {n: model_from(n, m["resolved"], m["source"]) for n, m in manifest["models"].items()}
         return RunPlan(

@@ -38,6 +38,8 @@ class PairFacts:
     """Digest of the rows and exemplars; a needle's rows depend on the model's tokenizer."""
     draws: int = 0
     """Outputs of each sample, where recorded ones come in another number than the benchmark's; 0: the benchmark's."""
+    remarks: tuple[str, ...] = ()
+    """What must be known of rows that were made: the tokenizer that counted, a corpus that was too short."""
 
 
 class TaskCache:
@@ -216,7 +218,7 @@ def _read_data(planned: Planned) -> Planned:
             benchmarks[pair.benchmark] = with_exemplars(plan.benchmarks[pair.benchmark], task.exemplar_sha256())
             outputs = _recorded_outputs(plan, pair, task)
             draws = outputs.draws if outputs and outputs.draws != task.benchmark.gen.num_samples else 0
-            facts[pair] = PairFacts(task.fingerprint(), draws)
+            facts[pair] = PairFacts(task.fingerprint(), draws, tuple(task.remarks.values()))
             warnings.update(_gold_warnings(pair, task))
             recorded |= {pair: outputs} if outputs else {}
         except EvalkitError as error:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from evalkit.configs.benchmark import axes_of
 from evalkit.core import stats
 from evalkit.core.calls import make_contrast
 from evalkit.core.records import MIXED, Benchmark, Counts, Issue, Score
@@ -120,8 +121,8 @@ class _Rows:
         """How many subsets the benchmark has, chosen or not."""
         listed = self.benchmark.resolved.get("subsets")
         in_groups = {name for g in self.benchmark.groups for name in g.members}
-        grid = self.benchmark.resolved.get("grid")
-        cells = math.prod(len(values) for values in grid["axes"].values()) if grid else 0
+        axes = axes_of(self.benchmark.resolved)
+        cells = math.prod(len(values) for values in axes.values()) if axes else 0
         return max(len(listed) if isinstance(listed, list) else len(in_groups), cells, len(part))
 
     def _over(self, metric: str, row: str, part: Mapping[str, str], full: int, level: Level) -> Score:
