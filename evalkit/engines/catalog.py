@@ -267,6 +267,12 @@ def _hf_packages(spec: ModelSpec) -> Mapping[str, str]:
     return {**wanted, "peft": "peft"} if spec.peft_path else wanted
 
 
+def _check_truncation(spec: ModelSpec) -> None:
+    where = spec.options.get("truncation", "left")
+    if where not in ("left", "middle"):
+        raise ConfigError(f"truncation: {where!r} is unknown (model {spec.name})", "left or middle")
+
+
 def _create_vllm(spec: ModelSpec) -> Engine:
     from evalkit.engines.external.vllm import make_engine
 
@@ -330,7 +336,8 @@ ENGINES: Mapping[str, EngineEntry] = MappingProxyType(
                 "hf",
                 _create_hf,
                 performance_options=("engine_path", "generation_path"),
-                reply_options=("quantization",),
+                reply_options=("quantization", "truncation"),
+                check_options=_check_truncation,
                 packages=_hf_packages,
                 identity=checkpoint_identity,
                 preflight=checkpoint_preflight,
@@ -343,7 +350,8 @@ ENGINES: Mapping[str, EngineEntry] = MappingProxyType(
                     "gpu_memory_utilization", "max_num_seqs", "max_num_batched_tokens", "prefix_caching",
                     "enforce_eager",
                 ),
-                reply_options=("quantization",),
+                reply_options=("quantization", "truncation"),
+                check_options=_check_truncation,
                 packages=lambda spec: {"vllm": "vllm"},
                 separate_environment=True,
                 identity=checkpoint_identity,
@@ -354,7 +362,8 @@ ENGINES: Mapping[str, EngineEntry] = MappingProxyType(
                 "lmdeploy",
                 _create_lmdeploy,
                 performance_options=("cache_max_entry_count", "max_batch_size", "prefix_caching"),
-                reply_options=("model_format", "quant_policy"),
+                reply_options=("model_format", "quant_policy", "truncation"),
+                check_options=_check_truncation,
                 packages=lambda spec: {"lmdeploy": "lmdeploy"},
                 separate_environment=True,
                 identity=checkpoint_identity,

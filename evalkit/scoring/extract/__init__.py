@@ -8,6 +8,7 @@ from evalkit.scoring.extract import branch as _branch
 from evalkit.scoring.extract import cloze as _cloze
 from evalkit.scoring.extract import code as _code
 from evalkit.scoring.extract import letters as _letters
+from evalkit.scoring.extract import leval as _leval
 from evalkit.scoring.extract import needle as _needle
 from evalkit.scoring.extract import numbers as _numbers
 from evalkit.scoring.extract import options as _options
@@ -18,6 +19,6 @@ from evalkit.scoring.extract import theorem as _theorem
 from evalkit.scoring.extract.base import Context, Step, extract
 
 __all__ = [
-    "Context", "Step", "_boxed", "_branch", "_cloze", "_code", "_letters", "_needle", "_numbers", "_options",
+    "Context", "Step", "_boxed", "_branch", "_cloze", "_code", "_letters", "_leval", "_needle", "_numbers", "_options",
     "_programs", "_qa", "_text", "_theorem", "extract",
 ]  # fmt: skip

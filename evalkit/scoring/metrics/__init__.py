@@ -13,7 +13,9 @@ from evalkit.scoring.metrics import exact as _exact
 from evalkit.scoring.metrics import hendrycks as _hendrycks
 from evalkit.scoring.metrics import ifeval as _ifeval
 from evalkit.scoring.metrics import letters as _letters
+from evalkit.scoring.metrics import leval as _leval
 from evalkit.scoring.metrics import library as _library
+from evalkit.scoring.metrics import longbench as _longbench
 from evalkit.scoring.metrics import needle as _needle
 from evalkit.scoring.metrics import qa as _qa
 from evalkit.scoring.metrics import spans as _spans
@@ -22,7 +24,7 @@ from evalkit.scoring.metrics import vote as _vote
 from evalkit.scoring.metrics.base import Case, Judged, Metric, Tools, Values, make_metric
 
 __all__ = [
-    "Case", "Judged", "Metric", "Tools", "Values", "_asserts", "_branch",
-    "_code", "_contamination", "_equivalence", "_exact", "_hendrycks", "_ifeval", "_letters", "_library", "_needle",
-    "_qa", "_spans", "_theorem", "_vote", "make_metric",
+    "Case", "Judged", "Metric", "Tools", "Values", "_asserts", "_branch", "_code", "_contamination", "_equivalence",
+    "_exact", "_hendrycks", "_ifeval", "_letters", "_leval", "_library", "_longbench", "_needle", "_qa", "_spans",
+    "_theorem", "_vote", "make_metric",
 ]  # fmt: skip
