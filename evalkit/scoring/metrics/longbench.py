@@ -21,7 +21,10 @@ from evalkit.scoring.metrics.golds import shown, texts
 NAME = "score"
 ARTICLES = re.compile(r"\b(a|an|the)\b")
 DIGITS = re.compile(r"\d+")
-CHINESE_PUNCTUATION = "！？｡。＂＃＄％＆＇（）＊＋，－／：；＜＝＞＠［＼］＾＿｀｛｜｝～｟｠｢｣､、〃》「」『』【】〔〕〖〗〘〙〚〛〜〝〞〟〰〾〿–—‘’‛“”„‟…‧﹏."
+CHINESE_PUNCTUATION = (
+    "！？｡。＂＃＄％＆＇（）＊＋，－／：；＜＝＞＠［＼］＾＿｀｛｜｝～｟｠｢｣､、〃》「」『』【】"
+    "〔〕〖〗〘〙〚〛〜〝〞〟〰〾〿–—‘’‛“”„‟…‧﹏."
+)
 DROPPED = frozenset(string.punctuation + CHINESE_PUNCTUATION)
 NO_CODE = ("`", "#", "//")
 """A line with one of these is no line of code."""

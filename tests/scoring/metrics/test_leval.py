@@ -38,6 +38,7 @@ def part(task: str) -> Benchmark:
 
 def test_vectors(shared: Path) -> None:
     """Every line, with the steps and the metric that the configs name."""
+    pytest.importorskip("rouge_score", reason="rouge-score is not installed")
     for line in vectors(shared, "leval_score"):
         answers, golds = line["predictions"], line["references"]
         if line["config"].startswith("leval open-ended"):
@@ -68,6 +69,7 @@ def test_the_bootstrap_is_rouge_scores() -> None:
 
 
 def test_geometric_mean_of_plain_means() -> None:
+    pytest.importorskip("rouge_score", reason="rouge-score is not installed")
     found = score(make_metric(NamedCall("leval_rouge")), ["the cat sat on the mat"], ["the cat is on the mat"])
     assert found["geometric"] == pytest.approx((5 / 6 * 0.6 * 5 / 6) ** (1 / 3) * 100)
     assert make_metric(NamedCall("leval_rouge")).check_gold(case("", "。。。")).endswith("that ROUGE reads")
@@ -100,6 +102,7 @@ COUNTS = {
 
 
 def test_all_tasks_of_the_public_repository(shared: Path) -> None:
+    pytest.importorskip("rouge_score", reason="rouge-score is not installed")
     root = DataRoot(shared / "data")
     made: dict[str, Any] = {}
     for name in ("leval_exam_gen", "leval_generation_gen"):

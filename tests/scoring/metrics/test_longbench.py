@@ -116,7 +116,8 @@ def rows_of(task: str) -> list[dict[str, Any]]:
     zh = task in ("multifieldqa_zh", "dureader", "vcsum", "lsht", "passage_retrieval_zh")
     answers = {
         "passage_count": ["3"], "passage_retrieval_en": ["Paragraph 2"], "passage_retrieval_zh": ["段落2"],
-        "trec": ["Number of things"], "lsht": ["体育"], "lcc": ["    return total"], "repobench-p": ["    return total"],
+        "trec": ["Number of things"], "lsht": ["体育"], "lcc": ["    return total"],
+        "repobench-p": ["    return total"],
     }.get(task, ["旧桥在一九一二年重修。"] if zh else ["The old bridge was rebuilt in 1912."])  # fmt: skip
     classes = {"trec": ["Number of things", "Name of a place"], "lsht": ["体育", "财经"]}.get(task)
     row = {
