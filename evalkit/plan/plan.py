@@ -51,7 +51,8 @@ class TaskCache:
     def get(self, plan: RunPlan, pair: Pair) -> Task:
         """The pair's task; DataError when its rows cannot be had."""
         built = any(variant.data.build for variant in plan.benchmarks[pair.benchmark].variants)
-        key = (pair.benchmark, pair.model if built else "")  # built rows depend on the model's tokenizer
+        own = built and plan.tokenizer is None  # built rows depend on the tokenizer, which is the model's unless named
+        key = (pair.benchmark, pair.model if own else "")
         if key not in self._tasks:
             self._tasks[key] = plan.new_task(pair)
         draws = plan.facts_of(pair).draws

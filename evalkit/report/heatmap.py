@@ -37,6 +37,8 @@ LOG_SPAN = 16
 """Longest over shortest length from which an axis may be logarithmic."""
 DEPTH_RESULT = "Depth"
 """Results called `Depth<percent>` are the cells of benchmarks that have all depths in one prompt."""
+LEGEND_SHARE = 15
+"""Percent of the picture's height that the legend takes."""
 WIDE = 12
 """From this many lengths on, the numbers of the average line are written upright."""
 
@@ -254,7 +256,8 @@ def _average_line(axes: Axes, grid: Grid, lengths: Sequence[float]) -> None:
     twin.set_ylim(0, 100)
     twin.set_yticks([])
     twin.spines[:].set_visible(False)
-    legend = twin.legend(loc="lower left", facecolor=DARK, framealpha=0.6, edgecolor="none")
+    low = min(averages[: max(1, len(averages) // 2)]) < LEGEND_SHARE  # the legend would cover the line there
+    legend = twin.legend(loc="upper left" if low else "lower left", facecolor=DARK, framealpha=0.6, edgecolor="none")
     for text in legend.get_texts():
         text.set_color("white")
 

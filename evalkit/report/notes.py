@@ -48,7 +48,7 @@ def remarks_of(plan: RunPlan) -> list[str]:
             by_text.setdefault((pair.benchmark, text), []).append(pair.model)
     several = len(plan.models) > 1
     return [
-        f"{benchmark}{f' ({chr(44).join(models)})' if several else ''}: {text}"
+        f"{benchmark} ({', '.join(models)}): {text}" if several else f"{benchmark}: {text}"
         for (benchmark, text), models in by_text.items()
     ]
 

@@ -1,6 +1,8 @@
 """Row builders: rows that are made rather than read. Importing registers all of them."""
 
-from evalkit.prompts.builders import annotated, documents, needle, needlebench
+from evalkit.prompts.builders import annotated, documents, needle, needlebench, ruler
 from evalkit.prompts.builders.base import BUILDERS, Builder, Material, TextTokenizer
 
-__all__ = ["BUILDERS", "Builder", "Material", "TextTokenizer", "annotated", "documents", "needle", "needlebench"]
+__all__ = [
+    "BUILDERS", "Builder", "Material", "TextTokenizer", "annotated", "documents", "needle", "needlebench", "ruler",
+]  # fmt: skip

@@ -18,6 +18,7 @@ from evalkit.scoring.metrics import library as _library
 from evalkit.scoring.metrics import longbench as _longbench
 from evalkit.scoring.metrics import needle as _needle
 from evalkit.scoring.metrics import qa as _qa
+from evalkit.scoring.metrics import ruler as _ruler
 from evalkit.scoring.metrics import spans as _spans
 from evalkit.scoring.metrics import theorem as _theorem
 from evalkit.scoring.metrics import vote as _vote
@@ -25,6 +26,6 @@ from evalkit.scoring.metrics.base import Case, Judged, Metric, Tools, Values, ma
 
 __all__ = [
     "Case", "Judged", "Metric", "Tools", "Values", "_asserts", "_branch", "_code", "_contamination", "_equivalence",
-    "_exact", "_hendrycks", "_ifeval", "_letters", "_leval", "_library", "_longbench", "_needle", "_qa", "_spans",
-    "_theorem", "_vote", "make_metric",
+    "_exact", "_hendrycks", "_ifeval", "_letters", "_leval", "_library", "_longbench", "_needle", "_qa", "_ruler",
+    "_spans", "_theorem", "_vote", "make_metric",
 ]  # fmt: skip
