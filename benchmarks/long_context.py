@@ -92,7 +92,7 @@ def memory(length: int) -> dict[str, Any]:
     small = make_model(64, 1, 256)
     Path(small, 64).prefill(tuple(range(40)))  # libraries are loaded and warm
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    model = make_model(256, 8, length + NEW)
+    model = make_model(128, 4, length + NEW)
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
     keys = kv_bytes(model.config, 4) * (length + NEW)
     path = Path(model, length + NEW)

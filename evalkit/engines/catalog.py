@@ -20,6 +20,7 @@ from evalkit.core.records import ModelSpec
 from evalkit.core.registry import did_you_mean
 from evalkit.engines import checkpoint
 from evalkit.engines.base import Engine
+from evalkit.engines.long_prompts import LongPrompts, plan_long_prompts
 from evalkit.engines.openai_api import options as api
 from evalkit.engines.recorded import engine as recorded
 
@@ -110,6 +111,8 @@ class EngineEntry:
     """Whether `path` is a checkpoint, in a folder or on the hub; such an engine can be named by `--engine`."""
     uses_device: bool = True
     """Whether it computes here: takes GPU slots, and cores of the CPU."""
+    long_prompts: Callable[[ModelSpec, int], LongPrompts | None] = lambda spec, tokens: None
+    """The arithmetic of rows of so many tokens, where the engine plans its memory."""
     recorded: bool = False
     """Whether replies are outputs made elsewhere: matched to samples before the run, given by the run's own process
     and never asked for by prompt. Such an engine has no tokenizer, no speed and no log-probabilities."""
@@ -339,6 +342,7 @@ ENGINES: Mapping[str, EngineEntry] = MappingProxyType(
                 reply_options=("quantization", "truncation"),
                 check_options=_check_truncation,
                 packages=_hf_packages,
+                long_prompts=plan_long_prompts,
                 identity=checkpoint_identity,
                 preflight=checkpoint_preflight,
                 reads_checkpoint=True,

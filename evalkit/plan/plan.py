@@ -15,6 +15,7 @@ from evalkit.core.records import Benchmark, ModelSpec, Request, Sample
 from evalkit.data.files import DataRoot
 from evalkit.data.sources import open_root
 from evalkit.engines.catalog import entry_of, identity, preflight
+from evalkit.engines.long_prompts import LongPrompts
 from evalkit.engines.recorded.engine import Outputs, load_outputs
 from evalkit.plan.options import RunOptions
 from evalkit.plan.selection import Selection, select_configs
@@ -214,6 +215,8 @@ def _read_data(planned: Planned) -> Planned:
     warnings: dict[str, None] = dict.fromkeys(planned.warnings)
     for pair in planned.runnable:
         try:
+            if (found := long_prompts(plan, pair)) is not None:
+                found.check()
             task = plan.task(pair)
             task.check()
             benchmarks[pair.benchmark] = with_exemplars(plan.benchmarks[pair.benchmark], task.exemplar_sha256())
@@ -230,6 +233,18 @@ def _read_data(planned: Planned) -> Planned:
         raise type(first)("\n".join(p.message for p in problems), first.hint)
     plan = replace(plan, facts=facts, benchmarks=benchmarks)
     return replace(planned, plan=plan, recorded=recorded, warnings=tuple(warnings))
+
+
+LONG = 8192
+"""Tokens of a row from which its memory is planned."""
+
+
+def long_prompts(plan: RunPlan, pair: Pair) -> LongPrompts | None:
+    """What the longest rows of a benchmark take whose subsets are lengths; None for other pairs."""
+    model, benchmark = plan.models[pair.model], plan.benchmarks[pair.benchmark]
+    lengths = [int(m.variables["length"]) for m in benchmark.members if "length" in m.variables]
+    longest = max(lengths, default=0)
+    return entry_of(model).long_prompts(model, longest) if longest >= LONG else None
 
 
 def _gold_warnings(pair: Pair, task: Task) -> dict[str, None]:

@@ -104,8 +104,8 @@ def variable_tracking(draw: random.Random, units: int, sources: Sources) -> Made
     prompt = (
         "Memorize and track the chain(s) of variable assignment hidden in the following text.\n\n"
         f"{text}\nQuestion: Find all variables that are assigned the value {value} in the text above. Answer: "
-        f"According to the chain(s) of variable assignment in the text above, {len(names)} variables are assigned the value "
-        f"{value}, they are: "
+        f"According to the chain(s) of variable assignment in the text above, {len(names)} variables are assigned the "
+        f"value {value}, they are: "
     )
     return prompt, tuple(names)
 

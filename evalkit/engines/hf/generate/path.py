@@ -36,7 +36,7 @@ LONG = 1024
 MOST_CHUNK = {"cpu": 512}
 MOST_CHUNK_GPU = 2048
 """Most prompt tokens of one pass."""
-SCORES = {"cpu": 1 << 24}
+SCORES = {"cpu": 1 << 23}
 SCORES_GPU = 1 << 28
 """Most numbers of a mask, [chunk, keys]."""
 STEP_WORTH = {"cpu": 8}
@@ -217,8 +217,7 @@ def _answer(writer: Writer, path: Path, item: Encoded) -> Reply | None:
     try:
         logits = path.prefill(item.ids)
         while True:
-            greedy = generator is None
-            token = int(logits[0].argmax()) if greedy else draw(logits[0], settings(item), generator)
+            token = int(logits[0].argmax()) if generator is None else draw(logits[0], settings(item), generator)
             if row.add(token) or token in ends:
                 return writer.reply(item, row.ids, row.length, time.perf_counter() - began)
             logits = path.step(token)
