@@ -61,18 +61,25 @@ class Timed:
 
 
 class PeakMemory:
-    """Highest resident memory while it is open (on CUDA: highest allocated), in bytes above the start."""
+    """Highest resident memory while it is open (on CUDA: the allocator's own peak), in bytes above the start."""
 
     def __enter__(self) -> PeakMemory:
         gc.collect()
         self.cuda = torch.cuda.is_available()
-        self.start = self.highest = self._now()
         self.stop = threading.Event()
+        if self.cuda:
+            torch.cuda.reset_peak_memory_stats()
+            self.start = self.highest = int(torch.cuda.memory_allocated())
+            return self
+        self.start = self.highest = self._now()
         self.thread = threading.Thread(target=self._watch, daemon=True)
         self.thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self.cuda:
+            self.highest = int(torch.cuda.max_memory_allocated())
+            return
         self.stop.set()
         self.thread.join()
 
@@ -86,8 +93,6 @@ class PeakMemory:
             self.highest = max(self.highest, self._now())
 
     def _now(self) -> int:
-        if self.cuda:
-            return int(torch.cuda.memory_allocated())
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 

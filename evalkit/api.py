@@ -12,6 +12,7 @@ from evalkit.configs.catalog import open_catalog
 from evalkit.configs.merge import check_targets, parse_override
 from evalkit.configs.resolve import resolve_datasets
 from evalkit.core.errors import ConfigError, DataError
+from evalkit.core.reasoning import split_reasoning
 from evalkit.core.records import Benchmark, Kind, Sample
 from evalkit.data.files import DataRoot
 from evalkit.data.sources import open_root
@@ -128,11 +129,12 @@ class BenchmarkHandle:
         """The answer that the benchmark's rule reads out of an output.
 
         `context` holds what the rule needs besides the text, named as its steps name it
-        (`options`, `kind`, `type`, `num_gold`, …).
+        (`options`, `kind`, `type`, `num_gold`, …). A reasoning trace with one of the usual marks is removed first.
         """
         benchmark = self.benchmark.part(context)
         known = {"options": benchmark.labels, "row": {}, "gold": None, **context}
-        return extract(text, fill_calls(benchmark.extract, known), known)
+        answer = split_reasoning(text, None, benchmark.gen.stop).answer
+        return extract(answer, fill_calls(benchmark.extract, known), known)
 
     def score(
         self,
@@ -210,6 +212,7 @@ def evaluate(
     debug: bool = False,
     summarizer: str | None = None,
     reference_column: str = "",
+    pages: bool = True,
     **options: Any,
 ) -> pandas.DataFrame:
     """Evaluate models on datasets; the same plan run before is continued.
@@ -218,7 +221,8 @@ def evaluate(
     config_dirs). Returns one row a table line: dataset, version, metric, mode, level, a column a
     model (percent), and the columns n, n_expected and flag a model, prefixed by its name.
     `attrs["run"]` is the run's folder, `attrs["complete"]` whether no number is missing, `attrs["table"]`
-    the table as the command line prints it (with `summarizer`: its rows and reference values).
+    the table as the command line prints it (with `summarizer`: its rows and reference values). `pages`: write
+    the HTML report too; `attrs["pages"]` is its first page.
     What is done otherwise than asked for, and models that cannot be used, are warnings.
     """
     import pandas
@@ -238,7 +242,7 @@ def evaluate(
         new=new,
         runner=DebugRunner() if debug else LocalRunner(Limits(max_num_workers)),
         scoring=Options(allow_code, max_num_workers or 0, unsafe_code),
-        report=ReportOptions(summarizer, reference_column, run_options.config_dirs),
+        report=ReportOptions(summarizer, reference_column, run_options.config_dirs, pages),
     )
     finished = run(run_options, settings, Listener(planned=_warn))
     assert isinstance(finished, Finished)
@@ -255,6 +259,7 @@ def evaluate(
         complete=finished.complete,
         notes=list(finished.table.notes),
         table=finished.text,
+        pages=str(finished.pages) if finished.pages else None,
     )
     return frame
 

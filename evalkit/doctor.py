@@ -45,7 +45,7 @@ class Finding:
     what: str
     ok: bool
     found: str
-    mend: str = ""
+    fix: str = ""
     needed: bool = False
 
 
@@ -109,11 +109,11 @@ def _packages() -> list[Finding]:
     found = []
     for name in (*NEEDED, *OPTIONAL):
         needed = name in NEEDED
-        mend = "pip install -r requirements.txt" + ("" if needed else f"  (for {OPTIONAL[name]})")
+        fix = "pip install -r requirements.txt" + ("" if needed else f"  (for {OPTIONAL[name]})")
         try:
             found.append(Finding(name, True, metadata.version(name), needed=needed))
         except metadata.PackageNotFoundError:
-            found.append(Finding(name, False, "not installed", mend, needed))
+            found.append(Finding(name, False, "not installed", fix, needed))
     return found
 
 
@@ -148,22 +148,22 @@ def _memory_gib() -> float:
 
 
 def _data_root(name: str | None) -> Finding:
-    mend = "give --data-root DIR or set EVALKIT_DATA; `--data-root samples` has small rows of our own"
+    fix = "give --data-root DIR or set EVALKIT_DATA; `--data-root samples` has small rows of our own"
     if name is None:
-        return Finding("data root", False, "none given", mend)
+        return Finding("data root", False, "none given", fix)
     try:
         folder = open_root(name).folder
     except DataError as error:
-        return Finding("data root", False, error.message, mend)
+        return Finding("data root", False, error.message, fix)
     sets = sorted(str(p.relative_to(folder)) for p in folder.glob("*/*") if p.is_dir()) if folder else []
-    return Finding("data root", bool(sets), f"{folder}: {len(sets)} data sets", mend)
+    return Finding("data root", bool(sets), f"{folder}: {len(sets)} data sets", fix)
 
 
 def _hub() -> Finding:
     endpoint = os.environ.get("HF_ENDPOINT", ENDPOINT)
     ok = reachable()
-    mend = "only local copies and the hub's cache are used; behind a mirror set HF_ENDPOINT, behind a proxy HTTPS_PROXY"
-    return Finding("hub", ok, endpoint if ok else f"{endpoint} is not reached", mend)
+    fix = "only local copies and the hub's cache are used; behind a mirror set HF_ENDPOINT, behind a proxy HTTPS_PROXY"
+    return Finding("hub", ok, endpoint if ok else f"{endpoint} is not reached", fix)
 
 
 def _sandbox() -> Finding:

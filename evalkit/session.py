@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from evalkit.configs.catalog import ConfigCatalog, open_catalog
 from evalkit.core.digest import plain
-from evalkit.core.errors import EvalkitError, ModelError, RunFailed, StoreError
-from evalkit.core.records import Job, Score
+from evalkit.core.errors import DataError, EvalkitError, ModelError, RunFailed, StoreError
+from evalkit.core.records import Job, Sample, Score
 from evalkit.engines.catalog import entry_of
 from evalkit.execution.local import LocalRunner
 from evalkit.execution.pending import index_subset, open_jobs, write_samples
@@ -28,13 +28,15 @@ from evalkit.report.contamination import absent_sets
 from evalkit.report.contamination import section as contamination
 from evalkit.report.heatmap import as_csv as cells_csv
 from evalkit.report.heatmap import draw, grids_of, side_by_side
+from evalkit.report.html.build import count_judged, write_pages
 from evalkit.report.notes import notes_of, score_notes, unsafe_notes
+from evalkit.report.results import results_of
 from evalkit.report.summary import Summarizer, load_summarizer, reference_columns
 from evalkit.report.table import Table, make_table, pick_rows, without_subsets
 from evalkit.report.tables import as_csv, as_markdown, as_text
 from evalkit.results.environment import environment
-from evalkit.results.index import IndexedSample, keys_by_sample, read_samples, request_version
-from evalkit.results.scored import encode_score
+from evalkit.results.index import IndexedSample, keys_by_sample, read_samples, request_version, sample_lines
+from evalkit.results.scored import encode_score, open_scored
 from evalkit.results.store import COMPLETE, INCOMPLETE, RunStore, create_run, disk_errors, find_unfinished, open_run
 from evalkit.scoring import aggregate
 from evalkit.scoring.contrasts import losses_of
@@ -45,6 +47,10 @@ Watch = Callable[[str, Sequence[Job]], Progress]
 """Given a title and the jobs, returns what is called with their progress."""
 Causes = dict[tuple[str, str], dict[str, str]]
 """(model, benchmark) -> subset -> why it has no full result."""
+CONTINUES = "fix the cause above and run the same command: it continues"
+MOST_SAMPLES = 100_000
+"""Answers up to which a run's report has pages of samples by itself: about a minute, and a copy of the replies.
+`run.py report` writes them for any number."""
 REBUILT = "rebuilt"
 """Writes index lines for runs that have none."""
 
@@ -56,6 +62,8 @@ class ReportOptions:
     summarizer: str | None = None
     reference_column: str = ""
     config_dirs: tuple[str, ...] = ()
+    pages: bool = True
+    """Write the HTML report too."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +104,10 @@ class Finished:
     failures: tuple[JobFailure, ...]
     text: str
     """The table for the terminal."""
+    pages: Path | None = None
+    """The first page of the HTML report; None when it was not asked for, or could not be written."""
+    pages_fault: str = ""
+    """Why the HTML report could not be written."""
 
     @property
     def complete(self) -> bool:
@@ -123,7 +135,7 @@ class Inferred:
         causes = [f"{model}: {error.message}" for model, error in self.broken.items()]
         causes += [f"{f.job.model} {f.job.benchmark} {f.job.subset}: {f.cause}" for f in self.failures]
         what = f"not everything was answered: {'; '.join(dict.fromkeys(causes))}"
-        return RunFailed(what, "fix the cause above and run the same command: it continues") if causes else None
+        return RunFailed(what, CONTINUES) if causes else None
 
 
 def run(options: RunOptions, settings: RunSettings, listener: Listener | None = None) -> Finished | Inferred:
@@ -245,9 +257,30 @@ def score_run(
     store.write_scores(
         {"scores": [encode_score(s) for s in scores], "limited": plan.cut.is_cut, "complete": finished.complete}
     )
+    store.write_results(
+        results_of(store.name, store.manifest(), plan, scores, failures, table.notes, finished.complete)
+    )
     store.set_status(COMPLETE if finished.complete else INCOMPLETE)
     write_heat_maps(finished, plan)
-    return finished
+    return with_pages(finished, report) if report.pages else finished
+
+
+def with_pages(finished: Finished, options: ReportOptions) -> Finished:
+    """The run with its HTML report written; a fault there does not cost the run its table."""
+    store = finished.store
+    try:
+        stored = open_scored(store)
+        name, catalog = options.summarizer, open_catalog(options.config_dirs)
+        summarizer = load_summarizer(name, catalog, options.reference_column) if name else None
+        few = count_judged([stored]) <= MOST_SAMPLES
+        return replace(finished, pages=write_pages([stored], store.pages, summarizer, samples=few))
+    except StoreError:
+        raise
+    except Exception as error:  # everything else is written; told on the terminal, whole in the log
+        path = store.log_path("report")
+        with disk_errors(path), path.open("a", encoding="utf-8", errors="backslashreplace") as log:
+            log.write("".join(traceback.format_exception(error)))
+        return replace(finished, pages_fault=f"{type(error).__name__}: {error} (see {path})")
 
 
 def score_pair(
@@ -271,6 +304,7 @@ def score_pair(
     losses: dict[str, dict[int, float]] = {}
     asked = benchmark.with_draws(plan.facts_of(pair).draws)
     reasoning = plan.models[pair.model].reasoning
+    changed = data_changed(store, plan, pair)
     for subset, samples in stored_subsets(store, plan, pair):
         scored.append(subset)
         try:
@@ -283,7 +317,10 @@ def score_pair(
             continue
         store.write_verdicts(pair.model, pair.benchmark, subset, result.verdicts)
         losses |= {subset: losses_of(result.verdicts)} if benchmark.contrast else {}
-        results[subset] = replace(result, verdicts=())
+        own = plan.facts_of(pair).own_exemplars.get(subset, 0)
+        gaps = result.n < result.n_expected
+        damaged = store.damaged_lines(pair.model, pair.benchmark, subset) if gaps else 0
+        results[subset] = replace(result, verdicts=(), own_exemplars=own, data_changed=changed, damaged=damaged)
     rows = aggregate.scores_of(pair.model, benchmark, results, scored, known)
     return rows + (aggregate.contrast_scores(pair.model, benchmark, losses) if not known else [])
 
@@ -294,7 +331,7 @@ def scoring_fault(store: RunStore, pair: Pair, subset: str, error: Exception) ->
     with disk_errors(path), path.open("a", encoding="utf-8", errors="backslashreplace") as log:
         log.write(f"{pair.model} {pair.benchmark} {subset}\n{''.join(traceback.format_exception(error))}\n")
     if isinstance(error, EvalkitError):
-        return f"{subset} cannot be scored: {error.message}" + (f" ({error.hint})" if error.hint else "")
+        return f"{subset} cannot be scored: {error.clause}"
     return f"{subset} cannot be scored: {type(error).__name__}: {error} (see {path.name} in the run's logs)"
 
 
@@ -304,6 +341,13 @@ def subset_names(store: RunStore, plan: RunPlan, pair: Pair) -> list[str]:
     names = subsets_of(plan.benchmarks[pair.benchmark])
     kept = [s for s in names if fingerprint and store.samples(pair.benchmark, fingerprint, s) is not None]
     return kept or names
+
+
+def data_changed(store: RunStore, plan: RunPlan, pair: Pair) -> bool:
+    """Whether a run that keeps no samples is scored by other data than its model was asked."""
+    fingerprint = plan.facts_of(pair).data_fingerprint
+    kept = any(store.samples(pair.benchmark, fingerprint, s) is not None for s in subset_names(store, plan, pair))
+    return bool(fingerprint) and not kept and plan.task(pair).fingerprint() != fingerprint
 
 
 def stored_subsets(store: RunStore, plan: RunPlan, pair: Pair) -> Iterator[tuple[str, list[IndexedSample]]]:
@@ -321,12 +365,30 @@ def stored_subsets(store: RunStore, plan: RunPlan, pair: Pair) -> Iterator[tuple
         content = store.samples(pair.benchmark, fingerprint, subset)
         if content is None:
             continue
-        samples = list(read_samples(content, subset, f"samples of {pair.benchmark} [{subset}] in {store.folder}"))
+        samples = _samples_of(store, plan, pair, subset, content)
         keys = keys_by_sample(store.index_lines(pair.model, pair.benchmark, subset), version)
         if not keys and store.has_replies(pair.model, pair.benchmark, subset):
             index_subset(plan, pair, store, subset, plan.task(pair).samples(subset), REBUILT)
             keys = keys_by_sample(store.index_lines(pair.model, pair.benchmark, subset), version)
         yield subset, [IndexedSample(sample, keys.get(sample.id, {})) for sample in samples]
+
+
+def _samples_of(store: RunStore, plan: RunPlan, pair: Pair, subset: str, content: bytes) -> list[Sample]:
+    """The stored samples of a subset; damaged ones are written anew, where the data is what it was."""
+    place = f"samples of {pair.benchmark} [{subset}] in {store.folder}"
+    try:
+        return list(read_samples(content, subset, place))
+    except StoreError as damage:
+        fingerprint = plan.facts_of(pair).data_fingerprint
+        try:
+            task = plan.task(pair)
+            if task.fingerprint() != fingerprint:
+                raise damage
+            content = sample_lines(task.samples(subset), pair.benchmark in needing_rows(plan))
+        except DataError:
+            raise damage from None
+        store.write_samples(pair.benchmark, fingerprint, subset, content)
+        return list(read_samples(content, subset, place))
 
 
 def _causes(plan: RunPlan, planned: Planned | None, failures: Sequence[JobFailure]) -> Causes:
@@ -351,10 +413,11 @@ def write_report(finished: Finished, plan: RunPlan, catalog: ConfigCatalog, name
     """
     table, store = finished.table, finished.store
     summarizer = load_summarizer(name, catalog, column) if name else Summarizer("", "", (), None)
-    full = pick_rows(table, summarizer.rows, summarizer.stand_ins) if summarizer.rows else table
+    kinds = {name: model.kind for name, model in plan.models.items()}
+    bound = summarizer.bindings
+    full = pick_rows(table, summarizer.rows, summarizer.stand_ins, bound, kinds) if summarizer.rows else table
     heads, cells = reference_columns(full, summarizer)
-    notes = (*full.notes, summarizer.notes) if summarizer.notes else full.notes
-    full = replace(full, title=summarizer.title, notes=notes)
+    full = replace(full, title=summarizer.title, notes=(*full.notes, *summarizer.remarks))
     in_text, in_markdown = (contamination(plan.benchmarks, finished.scores, s) for s in ("simple", "github"))
     store.write_report("summary.txt", _below(as_text(full, summarizer.decimals, cells, heads), in_text))
     store.write_report("summary.md", _below(as_markdown(full, summarizer.decimals, cells, heads), in_markdown))
@@ -411,4 +474,4 @@ def refuse_incomplete(finished: Finished) -> EvalkitError | None:
     if needs_code(finished):
         return RunFailed("generated programs were not run", "give --allow-code to score the code benchmarks")
     gaps = sorted({f"{s.model} {s.benchmark}" for s in finished.scores if s.value is None or s.n < s.n_expected})
-    return RunFailed(f"incomplete: {', '.join(gaps)}", "fix the cause above and run the same command: it continues")
+    return RunFailed(f"incomplete: {', '.join(gaps)}", CONTINUES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from evalkit.core.errors import ConfigError
 from evalkit.execution.debug import DebugRunner
 from evalkit.plan.options import RunOptions
 from evalkit.results.scored import decode_score
-from evalkit.session import Finished, RunSettings, run
+from evalkit.scoring.score import Options
+from evalkit.session import Finished, RunSettings, plan_of, run, score_run
 from tests import helpers
 
 MMLU, GSM8K = "mmlu_ppl_ac766d", "gsm8k_gen_17d0dc"
@@ -114,3 +116,75 @@ def test_settings_of_the_model_that_change_a_request_have_it_asked_again(tmp_pat
     finished = run_here(tmp_path, GSM8K, overrides=(open_ended, change))
     after = helpers.reply_keys(finished.store.folder)
     assert len(before) == 3 and len(after) == len(set(after)) == 6 and finished.complete
+
+
+OWN = """mode: gen
+data: {file: mine.csv}
+prompt: "{{ q }}"
+gold: a
+metric: accuracy
+"""
+
+
+def own_data(tmp_path: Path, *golds: str) -> None:
+    folder = tmp_path / "configs" / "dataset_configs"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "mine_gen.yaml").write_text(OWN)
+    (folder / "mine.csv").write_text("q,a\n" + "".join(f"q{n},{gold}\n" for n, gold in enumerate(golds)))
+
+
+def test_data_that_changed_is_said_when_a_run_goes_on(tmp_path: Path) -> None:
+    own_data(tmp_path, "x", "y")
+    options = RunOptions(("m",), ("mine_gen",), config_dirs=(str(tmp_path / "configs"),), data_root="samples")
+    run_here(tmp_path, "mine_gen", reuse=None, limit=None)
+    settings = RunSettings((), tmp_path / "work", reuse="", runner=DebugRunner())
+    assert plan_of(options, settings).warnings == ()
+    own_data(tmp_path, "x", "z")
+    assert plan_of(options, settings).warnings == (
+        "mine_gen: the data changed since the run: its rows are asked and scored as they are now",
+    )
+    with pytest.raises(ConfigError, match="the data of mine_gen changed since m was asked"):
+        run_here(tmp_path, "mine_gen", models=("n",), limit=None)
+
+
+def test_a_run_without_samples_says_that_the_data_changed(tmp_path: Path) -> None:
+    """Older runs keep no rows: their data is read once more, and may be another one now."""
+    own_data(tmp_path, "x", "y")
+    first = run_here(tmp_path, "mine_gen", reuse=None, limit=None)
+    shutil.rmtree(first.store.folder / "samples")
+    assert [s.flag for s in score_run(first.store, Options()).scores] == [""]
+    own_data(tmp_path, "x", "z")
+    shutil.rmtree(first.store.folder / "samples")
+    (score,) = score_run(first.store, Options()).scores
+    assert score.flag == "the data changed since the run: scored by the rows as they are now"
+
+
+SHOTS = """mode: gen
+data: {file: mine.csv, split: test}
+shots: {file: shots.csv, template: "Q: {{ q }} A: {{ a }}\n"}
+prompt: "{{ shots }}Q: {{ q }} A:"
+gold: a
+metric: accuracy
+"""
+TURNS = """mode: gen
+data: {file: mine.csv, split: test}
+shots: {turns: shots.jsonl}
+prompt: [shots, {user: "{{ q }}"}]
+gold: a
+metric: accuracy
+"""
+QUESTION = "How many legs does a spider have?"
+
+
+@pytest.mark.parametrize("config", [SHOTS, TURNS], ids=["rows", "turns"])
+def test_items_among_their_own_exemplars_flag_the_row(tmp_path: Path, config: str) -> None:
+    own_data(tmp_path)
+    folder = tmp_path / "configs" / "dataset_configs"
+    (folder / "mine_gen.yaml").write_text(config)
+    turns = [{"role": "user", "content": QUESTION}, {"role": "assistant", "content": "8"}]
+    for text, flag in ((QUESTION, "1 samples stand among their own exemplars"), ("How many legs has a cat?", "")):
+        (folder / "mine.csv").write_text(f"q,a\n{text},8\nHow many legs does an ant have?,6\n")
+        (folder / "shots.csv").write_text(f"q,a\n{QUESTION},8\n")
+        (folder / "shots.jsonl").write_text("".join(json.dumps(turn) + "\n" for turn in turns))
+        finished = run_here(tmp_path, "mine_gen", reuse=None, limit=None)
+        assert [score.flag for score in finished.scores] == [flag]

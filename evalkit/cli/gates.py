@@ -32,7 +32,10 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="The checks as JSON.")
 @click.pass_context
 def regress(ctx: click.Context, run: str, **options: Any) -> None:
-    """Compare RUN's scores (default: the newest run) with a reference table; exit 1 on a regression."""
+    """Check scores against a reference table.
+
+    RUN is a run folder, by default the newest. The exit code is 1 when a score is off.
+    """
     from evalkit.report.gate import Band
     from evalkit.results.scored import open_scored
     from evalkit.results.store import open_run
@@ -58,7 +61,7 @@ def _chosen_models(stored: StoredRun, names: tuple[str, ...]) -> list[str]:
 
     bad = [n for n in names if n not in stored.plan.models]
     if bad:
-        raise unknown("model", bad, stored.plan.models)
+        raise unknown("model of this run", bad, stored.plan.models)
     return [m for m in stored.plan.models if m in names or not names]
 
 
@@ -66,11 +69,14 @@ def _checks(stored: StoredRun, models: list[str], band: Band, options: dict[str,
     from evalkit.configs.catalog import open_catalog
     from evalkit.report.gate import check_run, choose_rows, columns_for
     from evalkit.report.reference import find_reference, read_table
+    from evalkit.report.summary import bindings_of
 
-    file = find_reference(options["reference"], open_catalog(options["config_dirs"]))
+    catalog = open_catalog(options["config_dirs"])
+    file = find_reference(options["reference"], catalog)
     table = read_table(file)
     columns = columns_for(models, table, options["reference_column"], str(file))
-    return check_run(stored.scores, columns, choose_rows(table, options["rows"]), band, stored.limited())
+    entries, kinds = choose_rows(table, options["rows"]), {m: stored.plan.models[m].kind for m in models}
+    return check_run(stored.scores, columns, entries, band, stored.limited(), bindings_of(file, catalog), kinds)
 
 
 def _update(stored: StoredRun, models: list[str], band: Band, options: dict[str, Any]) -> str:
@@ -135,7 +141,9 @@ def _told(checks: list[Check], as_json: bool) -> int:
 @click.option("--work-dir", default="outputs", show_default=True, metavar="DIR", help="The parent of runs.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON, with every sample that flipped.")
 def compare(run_a: str, run_b: str, models: tuple[str, ...], flips: int, work_dir: str, as_json: bool) -> None:
-    """Differences of RUN_B from RUN_A, sample by sample, as markdown.
+    """Compare two runs, sample by sample.
+
+    Prints the differences of RUN_B from RUN_A as markdown.
 
     The two may be one run, with --models for two models of it.
     """

@@ -23,7 +23,7 @@ WHAT = ("datasets", "models", "runs", "summarizers")
 @click.option("--work-dir", default="outputs", show_default=True, metavar="DIR", help="The parent of runs.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON list.")
 def list_(what: str | None, pattern: str, config_dirs: tuple[str, ...], work_dir: str, as_json: bool) -> None:
-    """List datasets, models, runs or summarizers, by glob."""
+    """List datasets, models, runs or summarizers."""
     from evalkit.configs.catalog import open_catalog
 
     catalog = open_catalog(config_dirs)

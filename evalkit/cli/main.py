@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import click
 
-from evalkit.cli import gates, listing, showing, status, tools
+from evalkit.cli import gates, listing, looking, showing, status, tools
 from evalkit.cli.options import ManyGroup, data_options, model_options, summary_options
 from evalkit.cli.reporting import report
 from evalkit.cli.streams import Documents, close_streams, note, open_streams, unwritable
@@ -91,6 +91,7 @@ EPILOG = (
 @click.option("--allow-code", is_flag=True, help="Execute generated programs (HumanEval and the like).")
 @click.option("--unsafe-code", is_flag=True, help="With --allow-code: execute them even where no sandbox works.")
 @summary_options
+@click.option("--no-report", is_flag=True, help="Write no HTML report.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.pass_context
 def cli(ctx: click.Context, **options: Any) -> None:
@@ -109,7 +110,7 @@ def cli(ctx: click.Context, **options: Any) -> None:
         ctx.exit(run_command(options))
 
 
-for group in (listing.COMMANDS, showing.COMMANDS, status.COMMANDS, gates.COMMANDS, tools.COMMANDS):
+for group in (listing.COMMANDS, showing.COMMANDS, looking.COMMANDS, status.COMMANDS, gates.COMMANDS, tools.COMMANDS):
     for command in group:
         cli.add_command(command)
 

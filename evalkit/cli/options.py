@@ -130,7 +130,7 @@ MODEL_OPTIONS = (
     ),
     click.option("--trust-remote-code", is_flag=True, help="Allow a checkpoint to run code of its own."),
     click.option("--system-prompt", metavar="TEXT", help="Send TEXT to chat models as the first message."),
-    click.option("--reasoning", is_flag=True, help="Remove <think>…</think> before extraction, and count it."),
+    click.option("--reasoning", is_flag=True, help="A reasoning model: room for its trace, no stop strings inside it."),
     click.option(
         "--engine-path",
         type=click.Choice(["auto", "tree", "plain"]),

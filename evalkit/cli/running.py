@@ -23,7 +23,7 @@ from evalkit.plan.options import RunOptions
 from evalkit.plan.plan import Planned, long_prompts, make_plan
 from evalkit.report.notes import remarks_of
 from evalkit.scoring.score import Options
-from evalkit.session import Inferred, Listener, ReportOptions, RunSettings, run, to_json
+from evalkit.session import Finished, Inferred, Listener, ReportOptions, RunSettings, run, to_json
 
 if TYPE_CHECKING:
     from evalkit.plan.forecast import Forecast
@@ -87,7 +87,16 @@ def run_command(options: Mapping[str, Any]) -> int:
         return EXIT_OK if finished.error is None else finished.error.exit_code
     click.echo(finished.text, nl=False)
     say(f"saved in {finished.store.folder / 'report'}")
+    tell_pages(finished, say)
     return EXIT_OK if finished.error is None else report(finished.error)
+
+
+def tell_pages(finished: Finished, say: Callable[[str], None]) -> None:
+    """Where the HTML report is, or why there is none."""
+    if finished.pages:
+        say(f"open {finished.pages}")
+    if finished.pages_fault:
+        say(f"the HTML report could not be written: {finished.pages_fault}")
 
 
 def settings_of(options: Mapping[str, Any]) -> RunSettings:
@@ -100,7 +109,9 @@ def settings_of(options: Mapping[str, Any]) -> RunSettings:
         mode=options["mode"],
         runner=_runner(options),
         scoring=Options(options["allow_code"], options["max_num_workers"] or 0, options["unsafe_code"]),
-        report=ReportOptions(options["summarizer"], options["reference_column"], options["config_dirs"]),
+        report=ReportOptions(
+            options["summarizer"], options["reference_column"], options["config_dirs"], not options["no_report"]
+        ),
     )
 
 

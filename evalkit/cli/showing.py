@@ -10,7 +10,7 @@ import click
 
 from evalkit.cli.options import check_summarizer, data_options, summary_options
 from evalkit.cli.reporting import report, warn_unsafe
-from evalkit.cli.streams import emit
+from evalkit.cli.streams import emit, note
 from evalkit.core.errors import EXIT_OK
 
 FOLD = 400
@@ -41,7 +41,7 @@ def show(
     full: bool,
     as_json: bool,
 ) -> None:
-    """Print the prompts of a benchmark as a model gets them."""
+    """Print prompts exactly as a model gets them."""
     from evalkit.api import load_benchmark
 
     handle = load_benchmark(
@@ -136,6 +136,7 @@ def _visible(text: str) -> str:
 @click.option("--allow-code", is_flag=True, help="Execute generated programs.")
 @click.option("--unsafe-code", is_flag=True, help="With --allow-code: execute them even where no sandbox works.")
 @summary_options
+@click.option("--no-report", is_flag=True, help="Write no HTML report.")
 @click.option("--config-dir", "config_dirs", multiple=True, metavar="DIR", help="Your own configs.")
 @click.option("--json", "as_json", is_flag=True, help="The result as JSON.")
 @click.pass_context
@@ -147,10 +148,14 @@ def score(
     unsafe_code: bool,
     summarizer: str | None,
     reference_column: str,
+    no_report: bool,
     config_dirs: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Score a run again from its stored replies; no model is loaded."""
+    """Score a run again from its stored replies.
+
+    No model is loaded.
+    """
     from evalkit.plan.manifest import from_manifest
     from evalkit.results.store import open_run
     from evalkit.scoring.score import Options
@@ -161,11 +166,14 @@ def score(
     scoring = Options(allow_code, unsafe_code=unsafe_code)
     with store.locked():
         warn_unsafe(from_manifest(store.manifest()), scoring)
-        finished = score_run(store, scoring, report=ReportOptions(summarizer, reference_column, config_dirs))
+        shown = ReportOptions(summarizer, reference_column, config_dirs, not no_report)
+        finished = score_run(store, scoring, report=shown)
     if as_json:
         emit(to_json(finished))
     else:
         click.echo(finished.text, nl=False)
+        if finished.pages_fault:
+            note(f"the HTML report could not be written: {finished.pages_fault}")
     ctx.exit(EXIT_OK if finished.error is None else report(finished.error))
 
 

@@ -16,7 +16,10 @@ from evalkit.cli.streams import emit
 @click.option("--work-dir", default="outputs", show_default=True, metavar="DIR", help="The parent of runs.")
 @click.option("--json", "as_json", is_flag=True, help="The standing as JSON.")
 def status(run: str, work_dir: str, as_json: bool) -> None:
-    """Tell what of RUN (default: the newest) is done, running and failed, and how long it still takes."""
+    """Show the progress of a run.
+
+    What of RUN (default: the newest) is done, running and failed, and the time that is left.
+    """
     from evalkit.results.store import open_run
 
     found = standing(open_run(run, Path(work_dir)))

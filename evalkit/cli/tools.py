@@ -16,7 +16,7 @@ from evalkit.core.errors import EXIT_FAILED, EXIT_OK
 @click.option("--seed", default=0, show_default=True, help="Seed of the weights.")
 @click.option("--chat", is_flag=True, help="With a chat template.")
 def make_tiny(directory: Path, seed: int, chat: bool) -> None:
-    """Write a tiny random Llama and its tokenizer, for trying things out."""
+    """Write a tiny random Llama to try things with."""
     from evalkit.engines.hf.tiny import make_tiny as make
 
     make(directory, seed=seed, chat=chat)
@@ -28,7 +28,7 @@ def make_tiny(directory: Path, seed: int, chat: bool) -> None:
 @click.option("--data-root", required=True, envvar="EVALKIT_DATA", metavar="DIR", help="Where to put the data.")
 @click.option("--config-dir", "config_dirs", multiple=True, metavar="DIR", help="Your own configs.")
 def fetch(names: tuple[str, ...], data_root: str, config_dirs: tuple[str, ...]) -> None:
-    """Bring the data and exemplars of benchmarks into the data root."""
+    """Download data and exemplars to the data root."""
     from evalkit.data.fetch import fetch_benchmarks
 
     for line in fetch_benchmarks(names, Path(data_root), config_dirs):
@@ -44,7 +44,7 @@ def fetch(names: tuple[str, ...], data_root: str, config_dirs: tuple[str, ...]) 
 def doctor(
     ctx: click.Context, data_root: str | None, model: str | None, config_dirs: tuple[str, ...], as_json: bool
 ) -> None:
-    """Say what works on this machine, and how to fix what does not."""
+    """Check what works on this machine, and how to fix the rest."""
     from evalkit.doctor import examine, examine_model
 
     findings = examine_model(model, config_dirs) if model else examine(data_root)
@@ -63,8 +63,8 @@ def _print(finding: Any) -> None:
         else click.style("MISS" if finding.needed else "--  ", fg="yellow")
     )
     click.echo(f"{mark} {finding.what.ljust(18)} {finding.found}")
-    if not finding.ok and finding.mend:
-        click.echo(f"     {' ' * 18} {finding.mend}")
+    if not finding.ok and finding.fix:
+        click.echo(f"     {' ' * 18} {finding.fix}")
 
 
 COMMANDS = [make_tiny, fetch, doctor]

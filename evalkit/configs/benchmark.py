@@ -11,25 +11,12 @@ from typing import Any
 from evalkit.configs import schema
 from evalkit.configs.catalog import ConfigCatalog, expand, unknown
 from evalkit.configs.merge import Override, load_merged, merged
-from evalkit.configs.yamlfile import Document
+from evalkit.configs.yamlfile import Document, Place
 from evalkit.core import template
-from evalkit.core.calls import parse_calls
 from evalkit.core.digest import digest
 from evalkit.core.errors import ConfigError
-from evalkit.core.records import (
-    Benchmark,
-    DataSpec,
-    GenSpec,
-    Group,
-    Member,
-    NamedCall,
-    ShotSpec,
-    Template,
-    TurnTemplate,
-)
+from evalkit.core.records import Benchmark, Golds, Group, Member
 
-COSMETIC = ("description", "notes", "defaults", "row", "family")
-"""Keys that decide neither a prompt nor a score."""
 GRID_NAME = "L{{ length }}{% if depth is defined %}D{{ depth }}{% endif %}"
 """Names of subsets by `data.lengths` and `data.depths`, where the config gives no others."""
 PARTS = "parts: {VARIABLE: {VALUE: {mode: gen, …}}}, where VARIABLE is one of the subsets' variables"
@@ -43,53 +30,33 @@ def read_benchmark(
     Keys and shapes are checked here; names and templates by `plan/check.py`.
     """
     document = load_merged(file, catalog, "dataset_configs", overrides)
-    schema.check(document, schema.BENCHMARK)
+    schema.check(document, Benchmark)
     return build(document), document
 
 
 def build(document: Document) -> Benchmark:
     """The record of a checked document."""
     data = document.data
-    for key in ("mode", "prompt", "metric", "data"):
-        if key not in data:
-            raise ConfigError(f"{document.file}:1: the key {key!r} is missing", "see docs/configs.md")
-    name = document.file.stem
-    family = data.get("family", name.split("_")[0])
+    family = data.get("family", document.file.stem.split("_")[0])
     row = data.get("row", family)
     members, groups = _members(data, row, document)
     part_key, parts = _parts(document)
-    return Benchmark(
-        name=name,
+    return schema.build(
+        Benchmark,
+        {**{key: value for key, value in data.items() if key != "parts"}, "family": family, "row": row},
+        name=document.file.stem,
         hash=config_hash(data),
-        mode=data["mode"],
-        data=_data(data["data"]),
-        fields=dict(data.get("fields", {})),
-        gold=data.get("gold", ""),
-        where=data.get("where", ""),
         members=members,
         groups=groups,
-        average=_call(data.get("average", "mean")),
-        prompt=_template(data["prompt"]),
-        shots=_shots(data.get("shots")),
-        labels=tuple(data.get("labels", ())),
-        continuation=data.get("continuation", ""),
-        gen=_gen(data.get("gen", {})),
-        extract=parse_calls(data.get("extract", [])),
-        metric=_call(data["metric"]),
-        quirks=frozenset(data.get("quirks", ())),
-        family=family,
-        row=row,
-        notes=data.get("notes", ""),
+        parts=parts,
+        part_key=part_key,
         resolved=data,
         source=str(document.file),
-        part_key=part_key,
-        parts=parts,
-        contrast=_call(data["contrast"]) if "contrast" in data else None,
     )
 
 
 def _parts(document: Document) -> tuple[str, dict[str, Benchmark]]:
-    """(the variable that `parts` goes by, value -> the benchmark of the config with that part laid on it)."""
+    """(the variable that `parts` goes by, value -> the benchmark of the config overridden by that part)."""
     listed = document.data.get("parts") or {}
     if not listed:
         return "", {}
@@ -101,7 +68,7 @@ def _parts(document: Document) -> tuple[str, dict[str, Benchmark]]:
 
 
 def _part(whole: Mapping[str, Any], part: Mapping[str, Any]) -> dict[str, Any]:
-    """The config with a part laid on it; a part that is scored by log-probabilities has nothing to extract from."""
+    """The config overridden by a part; a part that is scored by log-probabilities has nothing to extract from."""
     data = merged(whole, part)
     if data.get("mode") != "gen" and "extract" not in part:
         data.pop("extract", None)
@@ -109,27 +76,41 @@ def _part(whole: Mapping[str, Any], part: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def from_resolved(name: str, resolved: Mapping[str, Any], source: str, hash_: str = "") -> Benchmark:
-    """Rebuild a benchmark from the mapping that a manifest keeps."""
-    benchmark = build(Document(Path(source).parent / f"{name}.yaml", dict(resolved)))
+    """Rebuild a benchmark from the mapping that a manifest keeps; ConfigError where another version's keys differ."""
+    document = Document(Path(source).parent / f"{name}.yaml", dict(resolved))
+    schema.check(document, Benchmark)
+    benchmark = build(document)
     return replace(benchmark, hash=hash_ or benchmark.hash)
 
 
 def config_hash(data: Mapping[str, Any], exemplars: str = "") -> str:
     """Digest of all that decides prompts and scores; `exemplars` is the digest of the file in use."""
-    kept = {key: value for key, value in data.items() if key not in COSMETIC}
-    if isinstance(kept.get("data"), Mapping):  # how rows are read is in the fingerprint of the rows
-        kept["data"] = {key: value for key, value in kept["data"].items() if key != "newlines"}
-    if isinstance(kept.get("shots"), Mapping):
-        shots = {key: value for key, value in kept["shots"].items() if key != "fetch"}
-        if exemplars:
-            shots["sha256"] = exemplars
-        kept["shots"] = shots
+    kept = _hashed(data, Benchmark)
+    if exemplars and isinstance(kept.get("shots"), Mapping):
+        kept["shots"] = {**kept["shots"], "sha256": exemplars}
     return digest(kept)
+
+
+def _hashed(data: Mapping[str, Any], record: type) -> dict[str, Any]:
+    """The values without those of `unhashed` keys, at every depth of records."""
+    left_out = {field.name for field in schema.key_fields(record) if field.metadata.get("unhashed")}
+    kept = {key: value for key, value in data.items() if key not in left_out}
+    for key, value in kept.items():
+        inner = schema.record_of(schema.hints_of(record).get(key))
+        if inner is not None and isinstance(value, Mapping):
+            kept[key] = _hashed(value, inner)
+    return kept
 
 
 def with_exemplars(benchmark: Benchmark, sha256: str) -> Benchmark:
     """The benchmark with the hash that the exemplar file in use gives it."""
     return replace(benchmark, hash=config_hash(benchmark.resolved, sha256)) if sha256 else benchmark
+
+
+def with_golds(benchmark: Benchmark, golds: Golds) -> Benchmark:
+    """The benchmark, in all its parts, with this rule for golds that its metric cannot use."""
+    parts = {value: replace(part, golds=golds) for value, part in benchmark.parts.items()}
+    return replace(benchmark, golds=golds, parts=parts)
 
 
 def select(benchmark: Benchmark, patterns: Sequence[str]) -> Benchmark:
@@ -194,12 +175,12 @@ def _members(data: Mapping[str, Any], row: str, document: Document) -> tuple[tup
     listed = {"": subsets} if isinstance(subsets, list) else subsets
     members: dict[str, Member] = {}
     groups = []
+    where = document.place(("subsets",))
     for group, entries in listed.items():
         names = []
         for entry in entries:
-            member = _member(entry)
+            member = _member(entry, where)
             if members.setdefault(member.name, member) != member and member.variables:
-                where = document.place(("subsets",))
                 raise ConfigError(f"{where}: subset {member.name!r} has two sets of variables", "give them once")
             names.append(member.name)
         if group:
@@ -207,9 +188,11 @@ def _members(data: Mapping[str, Any], row: str, document: Document) -> tuple[tup
     return tuple(members.values()), tuple(groups)
 
 
-def _member(entry: Any) -> Member:
+def _member(entry: Any, where: Place) -> Member:
     if isinstance(entry, str):
         return Member(entry)
+    if len(entry) != 1:
+        raise ConfigError(f"{where}: {', '.join(entry)} in one entry of the list", "one subset an entry")
     name, variables = next(iter(entry.items()))
     return Member(name, dict(variables))
 
@@ -220,46 +203,3 @@ def _grid(name: str, axes: Mapping[str, Sequence[Any]], more: Mapping[str, Any])
         variables = dict(zip(axes, values, strict=True))
         made.append(Member(template.render(name, variables, "grid name"), {**variables, **more}))
     return tuple(made)
-
-
-def _data(data: Mapping[str, Any]) -> DataSpec:
-    values = {key: value for key, value in data.items() if key not in ("lengths", "depths")}
-    if "extra_files" in values:
-        values["extra_files"] = tuple(values["extra_files"])
-    if "slice" in values:
-        first, last = values["slice"]
-        values["slice"] = (first, last)
-    if "build" in values:
-        values["build"] = _call(values["build"])
-    return DataSpec(**values)
-
-
-def _gen(gen: Mapping[str, Any]) -> GenSpec:
-    return GenSpec(**{**gen, "stop": tuple(gen.get("stop", ()))})
-
-
-def _shots(shots: Mapping[str, Any] | None) -> ShotSpec | None:
-    if not shots:
-        return None
-    values = {key: value for key, value in shots.items() if key != "fetch"}
-    values["template"] = _template(values.get("template", ""))
-    if "rows" in values:
-        values["rows"] = tuple(values["rows"])
-    return ShotSpec(**values)
-
-
-def _call(value: Any) -> NamedCall:
-    return parse_calls([value])[0]
-
-
-def _template(value: Any) -> Template:
-    if isinstance(value, str):
-        return value
-    return tuple(_turn(part) for part in value)
-
-
-def _turn(part: Any) -> TurnTemplate:
-    if part == "shots":
-        return TurnTemplate("shots", "")
-    role, source = next(iter(part.items()))
-    return TurnTemplate(role, source)

@@ -81,12 +81,12 @@ def open_catalog(config_dirs: Sequence[str | Path] = ()) -> ConfigCatalog:
 
 def _yaml_files(folder: Path | None, kind: ConfigKind) -> list[Path]:
     if folder is None:
-        return sorted(builtin_folder(kind).rglob("*.yaml"))
+        return sorted(p for p in builtin_folder(kind).rglob("*.yaml") if p.is_file())
     if (folder / kind).is_dir():
-        return sorted((folder / kind).rglob("*.yaml"))
+        return sorted(p for p in (folder / kind).rglob("*.yaml") if p.is_file())
     if any((folder / other).is_dir() for other in ("dataset_configs", "model_configs", "summarizers")):
         return []
-    return [file for file in sorted(folder.rglob("*.yaml")) if _kind_of(file) == kind]
+    return [file for file in sorted(folder.rglob("*.yaml")) if file.is_file() and _kind_of(file) == kind]
 
 
 def _kind_of(file: Path) -> ConfigKind:
@@ -109,16 +109,22 @@ def is_glob(name: str) -> bool:
     return GLOB.search(name) is not None
 
 
+LISTED = ("dataset", "model", "summarizer")
+"""What `run.py list` shows."""
+SHOWN_NAMES = 8
+
+
 def unknown(what: str, names: Sequence[str], known: Iterable[str]) -> ConfigError:
-    """One error for all unknown names of a command, each with its near matches."""
+    """One error for all unknown names of a command, each with its near matches; the hint says where the known are."""
     pool = sorted(known)
     lines = []
     for name in names:
         close = near(name, pool)
         lines.append(f"{name} (did you mean {' or '.join(close)}?)" if close else name)
-    plural = "s" if len(names) > 1 else ""
-    where = {"dataset": "datasets", "summarizer": "summarizers"}.get(what, "models")
-    return ConfigError(f"unknown {what}{plural}: {'; '.join(lines)}", f"`run.py list {where}` shows what exists")
+    plural = "s" if len(names) > 1 and what in LISTED else ""
+    some = f"{', '.join(pool[:SHOWN_NAMES])}{', …' if len(pool) > SHOWN_NAMES else ''}"
+    hint = f"`run.py list {what}s` shows what exists" if what in LISTED else f"there are: {some}"
+    return ConfigError(f"unknown {what}{plural}: {'; '.join(lines)}", hint)
 
 
 def only_file(name: str, files: Sequence[Path]) -> Path:

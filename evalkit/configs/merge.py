@@ -53,7 +53,7 @@ def load_merged(file: Path, catalog: ConfigCatalog, kind: ConfigKind, overrides:
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`over` laid on `base`."""
+    """`base` overridden by `over`."""
     result = dict(base)
     for key, value in over.items():
         if value is None:

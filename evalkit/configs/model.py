@@ -14,28 +14,21 @@ from evalkit.configs.merge import Override, load_merged, merged
 from evalkit.configs.yamlfile import Document
 from evalkit.core.errors import ConfigError
 from evalkit.core.packages import package_path
-from evalkit.core.reasoning import Reasoning
 from evalkit.core.records import Kind, ModelSpec
 
-TABLE_ONLY = ("size", "context", "licence")
-"""Keys that are read by `list` alone."""
 IN_PACKAGE = re.compile(r"[A-Za-z_]\w+:[\w./-]+")
 
 
 def load_model_config(file: Path, catalog: ConfigCatalog, overrides: Sequence[Override] = ()) -> ModelSpec:
     """Read, merge and check one model config."""
     document = load_merged(file, catalog, "model_configs", overrides)
-    schema.check(document, schema.MODEL)
+    schema.check(document, ModelSpec)
     return build_model(document)
 
 
 def build_model(document: Document) -> ModelSpec:
     """The record of a checked document."""
-    data = document.data
-    for key in ("path", "kind"):
-        if key not in data:
-            raise ConfigError(f"{document.file}:1: the key {key!r} is missing", "see docs/configs.md")
-    return model_from(document.file.stem, data, str(document.file))
+    return model_from(document.file.stem, document.data, str(document.file))
 
 
 def model_from(name: str, data: Mapping[str, Any], source: str = "") -> ModelSpec:
@@ -43,12 +36,8 @@ def model_from(name: str, data: Mapping[str, Any], source: str = "") -> ModelSpe
 
     Raises ConfigError for values that contradict each other.
     """
-    values = {key: value for key, value in data.items() if key not in TABLE_ONLY}
-    values["end_strings"] = tuple(values.get("end_strings", ()))
-    if "reasoning" in values:
-        values["reasoning"] = Reasoning(**values["reasoning"])
-    values["path"] = place_of(str(values["path"]))
-    spec = ModelSpec(name=name, source=source, resolved=data, **values)
+    values = {**data, "path": place_of(str(data["path"]))}
+    spec = schema.build(ModelSpec, values, name=name, source=source, resolved=data)
     if spec.reasoning is not None and not spec.reasoning.close:
         raise ConfigError(f"{name}: reasoning.close is empty", 'name what ends the thinking, such as "</think>"')
     for key in ("system_prompt", "chat_template"):
@@ -79,7 +68,7 @@ def _last_part(path: str) -> str:
 
 
 def changed(spec: ModelSpec, overrides: Sequence[Override], options: Mapping[str, Any]) -> ModelSpec:
-    """`spec` with overrides and a command's model options laid on what it was made from; ConfigError as in a file."""
+    """`spec` with overrides and a command's model options on what it was made from; ConfigError as in a file."""
     own = [o for o in overrides if o.target in ("", spec.name)]
     if not own and not options:
         return spec
@@ -94,5 +83,5 @@ def laid_on(data: Mapping[str, Any], overrides: Sequence[Override]) -> dict[str,
         for key in reversed(override.path):
             value = {key: value}
         result = merged(result, value)
-    schema.check(Document(Path("--set model"), result), schema.MODEL)
+    schema.check(Document(Path("--set model"), result), ModelSpec)
     return result

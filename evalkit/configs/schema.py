@@ -1,14 +1,26 @@
-"""What may stand in a config, and the check that names file, line and nearest key."""
+"""What may stand in a config, and the check that names file, line and nearest key.
+
+All of it follows from the fields of `core/config_records.py`: a new key is a new field there.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import collections.abc
+import dataclasses
+import types
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from evalkit.configs.yamlfile import Document, KeyPath
+from evalkit.core.calls import parse_calls
+from evalkit.core.config_records import NamedCall, TurnTemplate
 from evalkit.core.errors import ConfigError
 from evalkit.core.registry import did_you_mean
+
+T = TypeVar("T")
+SEE_DOCS = "see docs/configs.md"
 
 
 @dataclass(frozen=True)
@@ -22,173 +34,172 @@ class Leaf:
 
 @dataclass(frozen=True)
 class Keys:
-    """A mapping with known keys."""
+    """A mapping with known keys, some of which must be given."""
 
-    keys: Mapping[str, Any]
+    keys: Mapping[str, Shape]
+    needed: tuple[str, ...] = ()
+    one: bool = False
+    """Whether exactly one of them stands in it."""
 
 
 @dataclass(frozen=True)
 class Free:
     """A mapping with any keys."""
 
-    value: Any
+    value: Shape
 
 
 @dataclass(frozen=True)
 class Items:
-    """A list."""
+    """A list, of a given length or of any."""
 
-    item: Any
+    item: Shape
+    size: int | None = None
 
 
 @dataclass(frozen=True)
 class Either:
     """One of several shapes; the first whose outer type fits is checked further."""
 
-    shapes: tuple[Any, ...]
+    shapes: tuple[Shape, ...]
 
+
+Shape = Leaf | Keys | Free | Items | Either
 
 TEXT = Leaf("text", (str,))
-INT = Leaf("a whole number", (int,))
-NUMBER = Leaf("a number", (int, float))
-FLAG = Leaf("true or false", (bool,))
 ANY = Leaf("a value", (str, int, float, bool, list, dict))
-TEXTS = Items(TEXT)
-MAYBE_INT = Leaf("a whole number or null", (int, type(None)))
-TURN = Either((Leaf("the word shots", (str,), ("shots",)), Keys({"system": TEXT, "user": TEXT, "assistant": TEXT})))
-TEMPLATE = Either((TEXT, Items(TURN)))
+SCALARS: Mapping[Any, Leaf] = {
+    str: TEXT,
+    int: Leaf("a whole number", (int,)),
+    float: Leaf("a number", (int, float)),
+    bool: Leaf("true or false", (bool,)),
+    Any: ANY,
+}
+ROLES = Keys(dict.fromkeys(("system", "user", "assistant"), TEXT), one=True)
+TURN = Either((Leaf("the word shots", (str,), ("shots",)), ROLES))
 CALL = Either((TEXT, Free(ANY)))
-MEMBERS = Items(Either((TEXT, Free(Free(ANY)))))
-
-DATA = {
-    "path": TEXT,
-    "config": TEXT,
-    "file": TEXT,
-    "key": TEXT,
-    "split": Either((TEXT, Free(TEXT))),
-    "slice": Items(MAYBE_INT),
-    "package": TEXT,
-    "build": CALL,
-    "extra_files": TEXTS,
-    "lengths": Items(INT),
-    "depths": Items(NUMBER),
-    "revision": TEXT,
-    "optional": TEXT,
-    "newlines": Leaf("kept or text_mode", (str,), ("kept", "text_mode")),
-}
-SHOTS = {
-    "split": TEXT,
-    "rows": Items(INT),
-    "file": TEXT,
-    "turns": TEXT,
-    "text": TEXT,
-    "skip_lines": INT,
-    "sha256": TEXT,
-    "count": INT,
-    "fields": Free(TEXT),
-    "gold": TEXT,
-    "template": TEMPLATE,
-    "join": TEXT,
-    "end": TEXT,
-    "fetch": Keys({"url": TEXT, "convert": TEXT, "sha256": TEXT}),
-}
-GEN = {
-    "max_out_len": INT,
-    "stop": TEXTS,
-    "temperature": NUMBER,
-    "top_p": NUMBER,
-    "top_k": INT,
-    "num_samples": INT,
-}
-GRID = {"name": TEXT, "axes": Free(Items(ANY))}
-MODE = Leaf("ppl, ll or gen", (str,), ("ppl", "ll", "gen"))
-PART = Keys(
-    {
-        "mode": MODE,
-        "data": Keys(DATA),
-        "fields": Free(TEXT),
-        "where": TEXT,
-        "gold": TEXT,
-        "prompt": TEMPLATE,
-        "labels": TEXTS,
-        "continuation": TEXT,
-        "gen": Keys(GEN),
-        "extract": Items(CALL),
-        "metric": CALL,
-        "quirks": TEXTS,
-    }
-)
-"""What may differ between the subsets of a benchmark."""
-BENCHMARK = Keys(
-    {
-        "family": TEXT,
-        "row": TEXT,
-        "defaults": Keys({"base": TEXT, "chat": TEXT}),
-        "notes": TEXT,
-        "description": TEXT,
-        "mode": MODE,
-        "data": Keys(DATA),
-        "fields": Free(TEXT),
-        "where": TEXT,
-        "gold": TEXT,
-        "subsets": Either((MEMBERS, Free(MEMBERS))),
-        "grid": Keys(GRID),
-        "average": CALL,
-        "shots": Keys(SHOTS),
-        "prompt": TEMPLATE,
-        "labels": TEXTS,
-        "continuation": TEXT,
-        "gen": Keys(GEN),
-        "extract": Items(CALL),
-        "metric": CALL,
-        "quirks": TEXTS,
-        "parts": Free(Free(PART)),
-        "contrast": CALL,
-    }
-)
-MODEL = Keys(
-    {
-        "path": TEXT,
-        "kind": Leaf("base or chat", (str,), ("base", "chat")),
-        "engine": TEXT,
-        "dtype": TEXT,
-        "device": TEXT,
-        "gpus": INT,
-        "max_seq_len": INT,
-        "max_new_tokens": INT,
-        "batch_tokens": INT,
-        "end_strings": TEXTS,
-        "system_prompt": TEXT,
-        "chat_template": TEXT,
-        "reasoning": Keys({"open": TEXT, "close": TEXT, "budget": INT}),
-        "needs_remote_code": FLAG,
-        "trust_remote_code": FLAG,
-        "revision": TEXT,
-        "peft_path": TEXT,
-        "attn_implementation": TEXT,
-        "options": Free(ANY),
-        "notes": TEXT,
-        "verified": TEXT,
-        "size": TEXT,
-        "context": INT,
-        "licence": TEXT,
-    }
-)
-SUMMARIZER = Keys(
-    {
-        "title": TEXT,
-        "rows": Items(Either((TEXT, Free(TEXT)))),
-        "reference": TEXT,
-        "decimals": INT,
-        "notes": TEXT,
-        "tolerance": NUMBER,
-    }
-)
 
 
-def check(document: Document, schema: Keys) -> None:
-    """ConfigError at the first key or value that does not fit."""
-    _check(document.data, schema, (), document)
+@lru_cache(maxsize=64)
+def hints_of(record: Hashable) -> Mapping[str, Any]:
+    """The types of a record's fields."""
+    return get_type_hints(record)
+
+
+@lru_cache(maxsize=64)
+def keys_of(record: type, partial: bool = False) -> Keys:
+    """The keys of a config that is read into `record`; with `partial` none of them must be given."""
+    fields = key_fields(record)
+    needed = () if partial else tuple(field.name for field in fields if is_needed(field))
+    return Keys({field.name: _shape_of_field(record, field) for field in fields}, needed)
+
+
+def key_fields(record: type) -> list[dataclasses.Field[Any]]:
+    """The fields of a record that are keys of its file."""
+    return [field for field in dataclasses.fields(record) if not field.metadata.get("derived")]
+
+
+def is_needed(field: dataclasses.Field[Any]) -> bool:
+    """Whether the key must be given: its field has no default."""
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+
+
+def _shape_of_field(record: type, field: dataclasses.Field[Any]) -> Shape:
+    parts_of = field.metadata.get("parts_of")
+    return Free(Free(keys_of(parts_of, partial=True))) if parts_of else shape_of(hints_of(record)[field.name])
+
+
+def record_of(hint: Any) -> type | None:
+    """The record that a mapping under a key of this type is read into; None where it is no record."""
+    for one in (hint, *get_args(hint)):
+        if dataclasses.is_dataclass(one) and isinstance(one, type) and one not in (NamedCall, TurnTemplate):
+            return one
+    return None
+
+
+def shape_of(hint: Any) -> Shape:
+    """What may stand in a file for a value of this type. A type that no config can hold is a TypeError."""
+    if hint in SCALARS:
+        return SCALARS[hint]
+    if hint is NamedCall:
+        return CALL
+    if hint is TurnTemplate:
+        return TURN
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return keys_of(hint)
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        *first, last = arguments
+        return Leaf(f"{', '.join(first)} or {last}" if first else last, (str,), arguments)
+    if origin in (Union, types.UnionType):
+        shapes = tuple(shape_of(a) for a in arguments if a is not type(None))  # null takes a key away
+        return shapes[0] if len(shapes) == 1 else Either(shapes)
+    if origin in (tuple, frozenset):
+        if Ellipsis in arguments or origin is frozenset:
+            return Items(shape_of(arguments[0]))
+        return Items(_or_null(arguments[0]), len(arguments))
+    if origin is collections.abc.Mapping:
+        return Free(shape_of(arguments[1]))
+    raise TypeError(f"{hint!r} is no type of a config's value")
+
+
+def _or_null(hint: Any) -> Shape:
+    """The shape of an item of a list, where null is a value of its own."""
+    shape = shape_of(hint)
+    if type(None) in get_args(hint) and isinstance(shape, Leaf):
+        return Leaf(f"{shape.what} or null", (*shape.types, type(None)))
+    return shape
+
+
+def build(record: type[T], data: Mapping[str, Any], **derived: Any) -> T:
+    """The record of checked values: lists as tuples, calls and templates as their records; `derived` as given."""
+    hints = get_type_hints(record)
+    return record(**{key: _converted(value, hints[key]) for key, value in data.items()}, **derived)
+
+
+def _converted(value: Any, hint: Any) -> Any:
+    """A YAML value as a value of type `hint`."""
+    if hint is NamedCall:
+        return parse_calls([value])[0]
+    if hint is TurnTemplate:
+        return _turn(value)
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return build(hint, value)
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return _converted(value, _member_for(value, arguments))
+    if origin is frozenset:
+        return frozenset(value)
+    if origin is tuple:
+        item = arguments[0]
+        return tuple(_converted(v, item) for v in value)
+    if origin is collections.abc.Mapping:
+        return {name: _converted(v, arguments[1]) for name, v in value.items()}
+    return value
+
+
+def _member_for(value: Any, hints: Sequence[Any]) -> Any:
+    """The member of a union that a checked value belongs to."""
+    if value is None:
+        return Any
+    members = [hint for hint in hints if hint is not type(None)]
+    if len(members) == 1:
+        return members[0]
+    outer = collections.abc.Mapping if isinstance(value, Mapping) else tuple
+    is_scalar = not isinstance(value, (Mapping, list, tuple))
+    return Any if is_scalar else next(hint for hint in members if get_origin(hint) is outer)
+
+
+def _turn(part: Any) -> TurnTemplate:
+    if part == "shots":
+        return TurnTemplate("shots", "")
+    role, source = next(iter(part.items()))
+    return TurnTemplate(role, source)
+
+
+def check(document: Document, record: type) -> None:
+    """ConfigError at the first key or value that does not fit the record."""
+    _check(document.data, keys_of(record), (), document)
 
 
 def _check(value: Any, spec: Any, path: KeyPath, document: Document) -> None:
@@ -198,6 +209,8 @@ def _check(value: Any, spec: Any, path: KeyPath, document: Document) -> None:
         _check_leaf(value, spec, path, document)
     elif isinstance(spec, Items):
         _expect(value, list, "a list", path, document)
+        if spec.size is not None and len(value) != spec.size:
+            raise _error(f"{value!r} is not a list of {spec.size}", path, document, SEE_DOCS)
         for i, item in enumerate(value):
             _check(item, spec.item, (*path, str(i)), document)
     elif isinstance(spec, Free):
@@ -210,6 +223,11 @@ def _check(value: Any, spec: Any, path: KeyPath, document: Document) -> None:
             if key not in spec.keys:
                 raise _error(f"unknown key {key!r}", (*path, key), document, did_you_mean(key, spec.keys))
             _check(item, spec.keys[key], (*path, key), document)
+        for key in spec.needed:
+            if key not in value:
+                raise _error(f"the key {key!r} is missing", path, document, SEE_DOCS)
+        if spec.one and len(value) != 1:
+            raise _error(f"{len(value)} keys, not one of {', '.join(spec.keys)}", path, document, SEE_DOCS)
 
 
 def _check_leaf(value: Any, spec: Leaf, path: KeyPath, document: Document) -> None:
@@ -229,14 +247,14 @@ def _fitting(value: Any, spec: Either, path: KeyPath, document: Document) -> Any
             return shape
         if isinstance(shape, (Free, Keys)) and isinstance(value, dict):
             return shape
-    raise _error(f"{value!r} has the wrong shape", path, document, "see docs/configs.md")
+    raise _error(f"{value!r} has the wrong shape", path, document, SEE_DOCS)
 
 
 def _expect(value: Any, kind: type, what: str, path: KeyPath, document: Document) -> None:
     if not isinstance(value, kind):
-        raise _error(f"{value!r} is not {what}", path, document, "see docs/configs.md")
+        raise _error(f"{value!r} is not {what}", path, document, SEE_DOCS)
 
 
 def _error(problem: str, path: KeyPath, document: Document, hint: str) -> ConfigError:
-    key = ".".join(path)
-    return ConfigError(f"{document.place(path)}: {key}: {problem}", hint or "see docs/configs.md")
+    where = f"{document.place(path)}: {'.'.join(path)}" if path else f"{document.file}:1"
+    return ConfigError(f"{where}: {problem}", hint or SEE_DOCS)

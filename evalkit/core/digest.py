@@ -31,7 +31,7 @@ def plain(value: Any) -> Any:
 
 
 def digest(value: Any, length: int = 32) -> str:
-    """Hex digest of a JSON-like value; the order of mapping keys matters not."""
+    """Hex digest of a JSON-like value; independent of key order."""
     text = json.dumps(plain(value), sort_keys=True, ensure_ascii=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:length]
 

@@ -27,6 +27,11 @@ class EvalkitError(Exception):
         self.message = message
         self.hint = hint
 
+    @property
+    def clause(self) -> str:
+        """Both in one line, for the cell of a table or the middle of a sentence."""
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
     def __str__(self) -> str:
         return f"{self.message}\n  hint: {self.hint}" if self.hint else self.message
 
@@ -49,6 +54,12 @@ class ModelError(EvalkitError):
     In a run of several models it is that model's failure and the others go on; it ends the command
     only where there is no other, before any job.
     """
+
+
+class DeviceError(EvalkitError):
+    """The device failed in the middle of a computation: this process cannot use it any more, a new one may."""
+
+    exit_code = EXIT_FAILED
 
 
 class StoreError(EvalkitError):

@@ -1,4 +1,4 @@
-"""The frozen records that pass between the floors of evalkit.
+"""The frozen records that pass between the rooms of evalkit; those of configs are in `config_records.py`.
 
 A record is never changed; a new one replaces it (`dataclasses.replace`).
 """
@@ -6,17 +6,26 @@ A record is never changed; a new one replaces it (`dataclasses.replace`).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from evalkit.core.reasoning import Reasoning
+from evalkit.core.config_records import MODES as MODES
+from evalkit.core.config_records import Benchmark as Benchmark
+from evalkit.core.config_records import DataSpec as DataSpec
+from evalkit.core.config_records import GenSpec as GenSpec
+from evalkit.core.config_records import Golds as Golds
+from evalkit.core.config_records import Group as Group
+from evalkit.core.config_records import Kind as Kind
+from evalkit.core.config_records import Member as Member
+from evalkit.core.config_records import Mode as Mode
+from evalkit.core.config_records import ModelSpec as ModelSpec
+from evalkit.core.config_records import NamedCall as NamedCall
+from evalkit.core.config_records import ShotSpec as ShotSpec
+from evalkit.core.config_records import Template as Template
+from evalkit.core.config_records import TurnTemplate as TurnTemplate
 
-Mode = Literal["ppl", "ll", "gen"]
-Kind = Literal["base", "chat"]
 Row = Mapping[str, Any]
-Template = str | tuple["TurnTemplate", ...]
 
-MODES: tuple[Mode, ...] = ("ppl", "ll", "gen")
 MIXED = "mixed"
 """Mode of a row whose subsets have several."""
 
@@ -28,209 +37,6 @@ class Turn:
     role: str
     """`system`, `user` or `assistant`."""
     text: str
-
-
-@dataclass(frozen=True)
-class TurnTemplate:
-    """A turn before its fields are filled; role `shots` marks where turn exemplars go."""
-
-    role: str
-    source: str
-
-
-@dataclass(frozen=True)
-class NamedCall:
-    """A registered function chosen by a config: its name and its arguments."""
-
-    name: str
-    args: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class DataSpec:
-    """Where rows come from: a hub dataset, or files under the data root."""
-
-    path: str = ""
-    """Hub id `<org>/<name>`; also the folder looked up in the data root."""
-    config: str = ""
-    """Hub config; a template over the member's variables."""
-    file: str = ""
-    """A csv, tsv, jsonl, json or parquet file below `path`, instead of a hub config; a template."""
-    key: str = ""
-    """Where the rows are inside a JSON object."""
-    split: str | Mapping[str, str] = "test"
-    """The split that is scored, or {row prefix: split}."""
-    slice: tuple[int | None, int | None] | None = None
-    """Rows of the file that are scored, where one file holds several splits."""
-    package: str = ""
-    """`module:file` of an installed Python package that ships the rows."""
-    build: NamedCall | None = None
-    """A registered builder that makes the rows out of the loaded ones (needle prompts)."""
-    revision: str = ""
-    """Hub revision; default: main, or the parquet conversion of a script-only dataset."""
-    extra_files: tuple[str, ...] = ()
-    """Other files of the data set that `build` reads where they are; `fetch` brings them."""
-    optional: str = ""
-    """Why the rows may be absent; subsets without them are then left out, and the report says so."""
-    newlines: Literal["kept", "text_mode"] = "kept"
-    """`text_mode`: `\\r\\n` and `\\r` in the rows become `\\n`, as in a csv that the published reader opened in text
-    mode. Like the rows themselves it is covered by the data fingerprint, not by the hash of the config."""
-
-    @property
-    def is_made(self) -> bool:
-        """Whether a builder makes the rows out of nothing that is read."""
-        return self.build is not None and not (self.path or self.file or self.package)
-
-
-@dataclass(frozen=True)
-class ShotSpec:
-    """The few-shot exemplars: exactly one of `split`, `file`, `turns`, `text`."""
-
-    split: str = ""
-    rows: tuple[int, ...] | None = None
-    file: str = ""
-    turns: str = ""
-    text: str = ""
-    skip_lines: int = 0
-    sha256: str = ""
-    """Digest of the exemplar file that the published prompt uses."""
-    count: int | None = None
-    """Number of exemplars (shown by `list`, checked when they are loaded)."""
-    fields: Mapping[str, str] | None = None
-    gold: str = ""
-    template: Template = ""
-    join: str = ""
-    end: str = ""
-
-
-@dataclass(frozen=True)
-class GenSpec:
-    """Generation settings of a benchmark; what is absent is the model config's."""
-
-    max_out_len: int | None = None
-    """Most new tokens."""
-    stop: tuple[str, ...] = ()
-    temperature: float = 0.0
-    """0 is greedy."""
-    top_p: float = 1.0
-    top_k: int = 0
-    num_samples: int = 1
-
-
-@dataclass(frozen=True)
-class Member:
-    """One subset of a benchmark, with the variables its templates may use."""
-
-    name: str
-    variables: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Group:
-    """A named set of subsets that is averaged."""
-
-    name: str
-    members: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Benchmark:
-    """A resolved dataset config."""
-
-    name: str
-    hash: str
-    """Digest of everything that decides prompts and scores (configs/hash.py)."""
-    mode: Mode
-    data: DataSpec
-    fields: Mapping[str, str]
-    gold: str
-    where: str
-    members: tuple[Member, ...]
-    groups: tuple[Group, ...]
-    average: NamedCall
-    prompt: Template
-    shots: ShotSpec | None
-    labels: tuple[str, ...]
-    continuation: str
-    gen: GenSpec
-    extract: tuple[NamedCall, ...]
-    metric: NamedCall
-    quirks: frozenset[str]
-    family: str
-    row: str
-    """Name of the headline row in tables (`mmlu`)."""
-    notes: str = ""
-    """What is inexact or needs saying; printed by `show` and under tables."""
-    resolved: Mapping[str, Any] = field(default_factory=dict, hash=False, compare=False)
-    """The merged config, as written to the manifest."""
-    source: str = ""
-    """The file it was read from."""
-    part_key: str = ""
-    """The variable of the subsets that `parts` goes by; empty: all subsets are alike."""
-    parts: Mapping[str, Benchmark] = field(default_factory=dict, hash=False, compare=False)
-    """Value of that variable -> the benchmark as it is for subsets with this value."""
-    contrast: NamedCall | None = None
-    """A registered comparison between the subsets (contamination)."""
-
-    def part(self, variables: Mapping[str, Any]) -> Benchmark:
-        """The benchmark as it is for a subset with these variables: mode, data, prompt, extraction and metric."""
-        return self.parts.get(str(variables.get(self.part_key)), self) if self.part_key else self
-
-    @property
-    def variants(self) -> tuple[Benchmark, ...]:
-        """What its subsets are like: itself where all are alike, else one for each part that some subset has."""
-        return tuple({id(v): v for v in (self.part(member.variables) for member in self.members)}.values())
-
-    @property
-    def modes(self) -> frozenset[Mode]:
-        """The modes of its subsets."""
-        return frozenset(variant.mode for variant in self.variants)
-
-    def with_draws(self, draws: int) -> Benchmark:
-        """The benchmark, in all its parts, with so many draws of each sample; 0: unchanged."""
-        if not draws:
-            return self
-        parts = {value: part.with_draws(draws) for value, part in self.parts.items()}
-        return replace(self, gen=replace(self.gen, num_samples=draws), parts=parts)
-
-
-@dataclass(frozen=True)
-class ModelSpec:
-    """A resolved model config."""
-
-    name: str
-    path: str
-    kind: Kind
-    engine: str = "hf"
-    dtype: str = "auto"
-    device: str = "auto"
-    gpus: int = 1
-    """Devices that one copy of the model takes."""
-    max_seq_len: int | None = None
-    """Most tokens of prompt and output together; default: the checkpoint's own limit."""
-    max_new_tokens: int = 1024
-    """Output limit where the benchmark sets none."""
-    batch_tokens: int | None = None
-    """Most padded tokens of one forward pass; default: by device."""
-    end_strings: tuple[str, ...] = ()
-    """Chat outputs are cut at these, besides the tokenizer's own end tokens."""
-    system_prompt: str = ""
-    chat_template: str = ""
-    """A jinja template in place of the checkpoint's, or where it has none."""
-    reasoning: Reasoning | None = None
-    needs_remote_code: bool = False
-    """The checkpoint loads only by code of its own; refused without `trust_remote_code`."""
-    trust_remote_code: bool = False
-    revision: str = ""
-    peft_path: str = ""
-    attn_implementation: str = ""
-    options: Mapping[str, Any] = field(default_factory=dict)
-    """Engine-specific options."""
-    notes: str = ""
-    verified: str = ""
-    """What was checked with this config, and how."""
-    source: str = ""
-    resolved: Mapping[str, Any] = field(default_factory=dict, hash=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -351,7 +157,8 @@ class Verdict:
 
 IssueKind = Literal[
     "failed", "constant_scores", "code_not_allowed", "no_sandbox", "unanswered", "too_few_draws", "subsets_left_out",
-    "left_truncated", "ended_in_reasoning", "unjudged", "no_gold", "stands_in", "earlier",
+    "left_truncated", "ended_in_reasoning", "trace_removed", "own_exemplars", "data_changed",
+    "damaged_lines", "unjudged", "no_gold", "stands_in", "other_config", "earlier",
 ]  # fmt: skip
 """Why a number is absent or needs care; `earlier` is text of a run that an older evalkit scored."""
 
@@ -402,7 +209,7 @@ class Score:
     n_samples: int = 0
     """Samples with an answered draw: `n` counts draws; 0 in runs scored by older versions."""
     p_value: float | None = None
-    """Two-sided, of a difference of 0; comparisons of subsets alone have one."""
+    """One-sided, of no difference; comparisons of subsets alone have one."""
 
     @property
     def flag(self) -> str:

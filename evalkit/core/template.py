@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import collections
+import functools
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence, Sized
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -21,18 +22,104 @@ from jinja2 import (
 from jinja2.exceptions import SecurityError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from evalkit.core.errors import ConfigError
+from evalkit.core.errors import ConfigError, first_line
+from evalkit.core.limits import Limited, OverLimit
 from evalkit.core.registry import did_you_mean
 
 RESERVED = frozenset({"shots", "shot", "option", "subset", "split", "idx", "row"})
 """Names that templates get besides the columns and the member's variables."""
 
 
+MOST_CHARACTERS = 32_000_000
+"""Of a text, or items of a list, that one operation makes."""
+MOST_BITS = 100_000
+MOST_SOURCE = 1_000_000
+"""Characters of a template."""
+WIDE = re.compile(r"[0-9]{7,}|\*")
+"""A field's width that is long, or another value."""
+
+
+class Environment(ImmutableSandboxedEnvironment):
+    """Without operations that make a huge value at once, which no limit of time interrupts."""
+
+    intercepted_binops = frozenset({"*", "**", "%"})
+
+    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+        """The value of an operation; SecurityError for one that is too large."""
+        if operator == "%" and isinstance(left, str):
+            _narrow(left)
+        elif operator == "*":
+            for one, times in ((left, right), (right, left)):
+                if isinstance(one, Sized) and isinstance(times, int) and len(one) * times > MOST_CHARACTERS:
+                    raise SecurityError("the result of '*' is too long")
+        if operator != "%" and isinstance(left, int) and isinstance(right, int):
+            bits = left.bit_length() * right if operator == "**" else left.bit_length() + right.bit_length()
+            if bits > MOST_BITS:
+                raise SecurityError(f"the result of {operator!r} is too large")
+        return super().call_binop(context, operator, left, right)
+
+    def call(self, context: Any, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """Call a function or method; SecurityError where a text's method would make a huge text."""
+        owner = getattr(obj, "__self__", None)
+        if isinstance(owner, str):
+            _check_call(owner, getattr(obj, "__name__", ""), args, kwargs)
+        return super().call(context, obj, *args, **kwargs)
+
+
+def _narrow(fields: str) -> None:
+    if WIDE.search(fields):
+        raise SecurityError("a field's width is too large, or not written out")
+
+
+def _check_call(owner: str, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    given = [*args, *kwargs.values()]
+    if any(isinstance(value, int) and abs(value) > MOST_CHARACTERS for value in given):
+        raise SecurityError(f"{name}() of so large a number")
+    if name in ("format", "format_map"):
+        _narrow(owner)
+    if name == "replace" and len(given) > 1 and isinstance(given[1], str):
+        length = owner.count(str(given[0])) * len(given[1])
+        if length > MOST_CHARACTERS:
+            raise SecurityError("the result of replace() is too long")
+    if name == "join" and given and isinstance(given[0], Sized) and len(owner) * len(given[0]) > MOST_CHARACTERS:
+        raise SecurityError("the result of join() is too long")
+    if name in ("expandtabs", "translate") and len(owner) * max([8, *(v for v in given if isinstance(v, int))]) > (
+        MOST_CHARACTERS
+    ):
+        raise SecurityError(f"the result of {name}() is too long")
+
+
+def _bounded(name: str, filter_: Callable[..., Any]) -> Callable[..., Any]:
+    """A filter that takes no huge numbers: widths, counts of fillers."""
+
+    @functools.wraps(filter_)
+    def bounded(*args: Any, **kwargs: Any) -> Any:
+        given = [*args, *kwargs.values()]
+        if any(type(value) is int and abs(value) > MOST_CHARACTERS for value in given[1:]):
+            raise SecurityError(f"the filter {name!r} of so large a number")
+        return filter_(*args, **kwargs)
+
+    return bounded
+
+
+BOUNDED_FILTERS = ("center", "indent", "batch", "slice", "wordwrap", "truncate", "round", "tojson")
+
+
+def _format_filter(value: str, *args: Any, **kwargs: Any) -> str:
+    """jinja's filter `format`, without wide fields."""
+    _narrow(str(value))
+    return str(value) % (kwargs or args)
+
+
 @lru_cache(maxsize=1)
-def environment() -> ImmutableSandboxedEnvironment:
+def environment() -> Environment:
     """The one environment: no undefined names, final newlines kept, no HTML escaping."""
-    made = ImmutableSandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
+    made = Environment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
+    for name in BOUNDED_FILTERS:
+        made.filters[name] = _bounded(name, made.filters[name])
+    made.filters["format"] = _format_filter
     made.filters["regex_replace"] = regex_replace
+    del made.globals["lipsum"]
     return made
 
 
@@ -50,10 +137,14 @@ def parse(source: str) -> nodes.Template:
     A template of LaTeX such as `\\frac{{1}}{2}` would silently lose its braces, so an
     expression that is only a number is refused.
     """
+    if len(source) > MOST_SOURCE:
+        raise ConfigError(f"bad template {_short(source)}: {len(source)} characters", f"at most {MOST_SOURCE}")
     try:
         tree = environment().parse(source)
     except TemplateSyntaxError as error:
         raise ConfigError(f"bad template {_short(source)}: {error.message}", BRACES) from error
+    except (RecursionError, ValueError) as error:
+        raise ConfigError(f"bad template {_short(source)}: {first_line(error)}", "write it in smaller parts") from error
     for output in tree.find_all(nodes.Output):
         for part in output.nodes:
             if isinstance(part, nodes.Const) and not isinstance(part.value, str):
@@ -109,29 +200,39 @@ def is_bare(source: str) -> bool:
 @lru_cache(maxsize=4096)
 def _compiled(source: str) -> Template:
     parse(source)
-    return environment().from_string(source)
+    try:
+        with Limited():
+            return environment().from_string(source)
+    except TemplateError as error:
+        raise ConfigError(f"bad template {_short(source)}: {error.message}", BRACES) from error
+    except COMPILE_ERRORS as error:
+        raise ConfigError(f"bad template {_short(source)}: {first_line(error)}", "write it in smaller parts") from error
 
 
 @lru_cache(maxsize=4096)
 def _compiled_expression(expression: str) -> Template:
     """A template that assigns the expression's value to `result`."""
     try:
-        environment().compile_expression(expression)  # refuses what is more than one expression
-        return environment().from_string("{% set result = (" + expression + ") %}")
-    except TemplateSyntaxError as error:
+        with Limited():
+            environment().compile_expression(expression)  # refuses what is more than one expression
+            return environment().from_string("{% set result = (" + expression + ") %}")
+    except TemplateError as error:
         raise ConfigError(f"bad expression {_short(expression)}: {error.message}", "") from error
+    except COMPILE_ERRORS as error:
+        hint = "write it in smaller parts"
+        raise ConfigError(f"bad expression {_short(expression)}: {first_line(error)}", hint) from error
 
 
 def render(source: str, values: Mapping[str, Any], what: str = "template") -> str:
     """The filled template; ConfigError when a name is undefined or the template fails."""
-    with _failures(source, values, what):
+    with _failures(source, values, what), Limited():
         return _compiled(source).render(values)
 
 
 def evaluate(expression: str, values: Mapping[str, Any], what: str = "expression") -> Any:
     """The value of a jinja expression; ConfigError when a name is undefined or it fails."""
     compiled = _compiled_expression(expression)
-    with _failures(expression, values, what):
+    with _failures(expression, values, what), Limited():
         # A shared context holds the globals already; an own one would copy them, nine tenths of the time.
         context = compiled.new_context({**environment().globals, **values}, shared=True)
         collections.deque(compiled.root_render_func(context), maxlen=0)
@@ -166,7 +267,12 @@ class _failures:
         return False
 
 
-RUNTIME_ERRORS = (TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError)
+COMPILE_ERRORS = (RecursionError, ValueError, SyntaxError, MemoryError, OverLimit)
+"""What jinja and Python raise on a source that is nested too deeply, or holds numbers too large."""
+RUNTIME_ERRORS = (
+    OverLimit, MemoryError, AssertionError, RuntimeError, TypeError, ValueError, ArithmeticError, LookupError,
+    AttributeError,
+)  # fmt: skip
 """What an operation inside a template may raise on a value that does not fit."""
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import shutil
-import tempfile
-import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,16 +14,19 @@ from evalkit.configs.benchmark import read_benchmark
 from evalkit.configs.catalog import open_catalog
 from evalkit.configs.resolve import resolve_datasets
 from evalkit.core import template
+from evalkit.core.config_records import FetchSpec
 from evalkit.core.digest import file_sha256
 from evalkit.core.errors import DataError
 from evalkit.core.packages import package_path
 from evalkit.core.records import Benchmark, Member, Row
 from evalkit.core.registry import Registry
+from evalkit.data.download import download
 from evalkit.data.files import DataRoot, SplitSource, local_files, write_file
 from evalkit.data.sources import find_beside, load_rows, split_source
 
 CONVERTERS: Registry[Callable[[str], str]] = Registry("exemplar converter")
-TIMEOUT = 60
+RECORDED = ".sha256"
+"""Beside exemplars whose config declares no checksum: the one they had when they were fetched."""
 
 
 @CONVERTERS.register("none")
@@ -113,10 +116,10 @@ def _fill(source: str, member: Member, split: str) -> str:
 def _write_rows(source: SplitSource, rows: Sequence[Row], root: Path) -> Path:
     """Write one split where `local_files` finds it; rows that parquet would change become jsonl."""
     if source.file:
-        target = root / source.path / source.file
+        target = inside(root, f"{source.path}/{source.file}")
         write_file(target, rows, source.key)
         return target
-    folder = root / source.path / source.config
+    folder = inside(root, f"{source.path}/{source.config}/{source.split}").parent
     target = folder / f"{source.split}-00000-of-00001.parquet"
     try:
         write_file(target, rows)
@@ -132,37 +135,64 @@ def _fetch_exemplars(benchmark: Benchmark, root: Path) -> Iterator[str]:
     source = (shots.file or shots.turns or shots.text) if shots else ""
     if not shots or not source:
         return
-    place = benchmark.resolved["shots"].get("fetch") or {}
+    place = shots.fetch or FetchSpec()
     for member in benchmark.members:
-        name = _fill(source, member, "")
-        if not (root / name).is_file():
-            url, declared = _fill(place.get("url", ""), member, ""), _fill(shots.sha256, member, "")
-            yield _fetch_exemplar_file(benchmark.name, root / name, url, place.get("convert", "none"), declared)
+        target = inside(root, _fill(source, member, ""))
+        if target.is_file():
+            _check_recorded(benchmark.name, target)
+            continue
+        url, declared = _fill(place.url, member, ""), _fill(shots.sha256, member, "")
+        yield _fetch_exemplar_file(benchmark.name, root, target, url, place.convert, declared)
 
 
-def _fetch_exemplar_file(benchmark: str, target: Path, url: str, convert: str, declared: str) -> str:
+def inside(root: Path, name: str) -> Path:
+    """A config's path below the data root; DataError for one that leads out of it."""
+    target = Path(os.path.normpath(root / name))
+    if "\0" in name or Path(os.path.normpath(root)) not in target.parents:
+        raise DataError(f"{name!r} lies outside of the data root {root}", "fetch writes below the data root alone")
+    return target
+
+
+def _check_recorded(benchmark: str, target: Path) -> None:
+    """DataError for exemplars that are not those that were fetched once."""
+    record = target.with_name(target.name + RECORDED)
+    if record.is_file() and record.read_text(encoding="utf-8").split()[:1] != [file_sha256(target)]:
+        hint = f"put the file of {record} back, or delete both to fetch it again"
+        raise DataError(f"{benchmark}: {target} has changed since it was fetched", hint)
+
+
+def _fetch_exemplar_file(benchmark: str, root: Path, target: Path, url: str, convert: str, declared: str) -> str:
     if not url:
         raise DataError(f"{benchmark}: no place is known to fetch {target.name} from", f"put the file at {target}")
-    text = CONVERTERS.get(convert)(_download(url))
-    with tempfile.TemporaryDirectory() as folder:
-        aside = Path(folder) / "exemplars"
-        aside.write_text(text, encoding="utf-8")
-        found = file_sha256(aside)
-        if declared and found != declared:
-            raise DataError(
-                f"{benchmark}: the exemplars at {url} are not the published ones (sha256 {found[:16]}…)",
-                f"expected {declared[:16]}…; put the right file at {target}",
-            )
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(aside, target)
+    content = CONVERTERS.get(convert)(_download(url, root)).encode()
+    found = hashlib.sha256(content).hexdigest()
+    if declared and found != declared:
+        raise DataError(
+            f"{benchmark}: the exemplars at {url} are not the published ones (sha256 {found[:16]}…)",
+            f"expected {declared[:16]}…; put the right file at {target}",
+        )
+    _write(target, content)
+    if not declared:
+        record = target.with_name(target.name + RECORDED)
+        _write(record, f"{found}  {target.name}\n".encode())
+        return f"{target.name}: {target} (sha256 {found[:16]}…, no checksum is declared; recorded in {record.name})"
     return f"{target.name}: {target} (sha256 {found[:16]}…, as published)"
 
 
-def _download(url: str) -> str:
+def _write(target: Path, content: bytes) -> None:
+    """Replace a file in one step; DataError when that is not possible."""
+    aside = target.with_name(f"{target.name}.{os.getpid()}.tmp")
     try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT) as response:
-            return str(response.read().decode("utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"cannot fetch {url}: {error}", "check the network, or put the file in place by hand"
-        ) from error
+        target.parent.mkdir(parents=True, exist_ok=True)
+        aside.write_bytes(content)
+        aside.replace(target)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise DataError(f"cannot write {target}: {error.strerror}", "check the data root") from error
+
+
+def _download(url: str, root: Path) -> str:
+    try:
+        return download(url, root).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"cannot fetch {url}: {error}", "the file must be UTF-8 text") from error

@@ -108,12 +108,12 @@ def _has_cache(path: str) -> bool:
 
     Folder names: `datasets--<org>--<name>` and `<org>___<name>` (huggingface_hub and datasets, "cache").
     """
-    variables = os.environ
-    home = Path(variables.get("HF_HOME") or Path(variables.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface")
-    hub = [variables.get("HF_HUB_CACHE") or variables.get("HUGGINGFACE_HUB_CACHE") or home / "hub"]
-    prepared = [variables.get("HF_DATASETS_CACHE") or home / "datasets"]
+    named = os.environ.get
+    home = Path(named("HF_HOME") or Path(named("XDG_CACHE_HOME") or "~/.cache") / "huggingface")
+    downloaded = Path(named("HF_HUB_CACHE") or named("HUGGINGFACE_HUB_CACHE") or home / "hub")
+    prepared = Path(named("HF_DATASETS_CACHE") or home / "datasets")
     wanted = {path.lower().replace("/", separator) for separator in ("--", "___")}
-    for folder in map(Path, (*hub, *prepared)):
+    for folder in (downloaded, prepared):
         with contextlib.suppress(OSError):
             names = {entry.name.lower().removeprefix("datasets--") for entry in folder.expanduser().iterdir()}
             if wanted & names:

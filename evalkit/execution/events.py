@@ -63,6 +63,8 @@ class JobDone:
     errors: int = 0
     """Replies that hold an error in place of an answer."""
     first_error: str = ""
+    peak_memory: int | None = None
+    """Most bytes that tensors have taken on the worker's device so far; None where it cannot tell."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from evalkit.core.records import Job, Request, Sample
 from evalkit.plan.plan import Pair, Planned, RunPlan
-from evalkit.results.index import index_line, keys_by_sample, request_version, sample_lines
+from evalkit.results.index import exemplar_lines, index_line, keys_by_sample, request_version, sample_lines
 from evalkit.results.store import RunStore
 
 DRIVER = "driver"
@@ -14,7 +14,7 @@ DRIVER = "driver"
 
 
 def write_samples(plan: RunPlan, pairs: Iterable[Pair], store: RunStore, whole_rows: Collection[str]) -> None:
-    """Keep the samples of a run, once for all models.
+    """Keep the samples of a run and their exemplars, once for all models.
 
     `whole_rows` names the benchmarks whose scoring needs every column.
     """
@@ -23,6 +23,9 @@ def write_samples(plan: RunPlan, pairs: Iterable[Pair], store: RunStore, whole_r
         for subset in plan.task(pair).scored:
             if store.samples(pair.benchmark, fingerprint, subset) is None:
                 content = sample_lines(plan.task(pair).samples(subset), pair.benchmark in whole_rows)
+                exemplars = plan.task(pair).exemplars(subset)
+                if exemplars.text or exemplars.turns:
+                    store.write_exemplars(pair.benchmark, fingerprint, subset, exemplar_lines(exemplars))
                 store.write_samples(pair.benchmark, fingerprint, subset, content)
 
 

@@ -299,6 +299,10 @@ class Pool:
         self._seconds[job.id] = event.seconds
         self.progress(job, 1.0)
         self.queues[worker.model].done(job)
+        if event.peak_memory is not None:
+            facts = self._facts.get(worker.model, {})
+            peak = max(event.peak_memory, facts.get("peak_memory") or 0)
+            self._facts[worker.model] = {**facts, "peak_memory": peak}
         if event.errors:
             cause = f"{event.errors} of {event.asked} requests got no answer: {event.first_error}"
             self._reply_errors.append(JobFailure(job, cause, log=worker.log))

@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from evalkit.core.digest import plain
-from evalkit.core.errors import EvalkitError, StoreError
+from evalkit.core.errors import DeviceError, EvalkitError, StoreError
 from evalkit.core.records import Job, Request
 from evalkit.engines.base import Engine
 from evalkit.engines.catalog import create_engine
@@ -72,7 +72,8 @@ class Worker:
         finally:
             writer.close()
         seconds = round(time.monotonic() - started, 3)
-        yield JobDone(job.id, count, seconds, len(failed), failed[0] if failed else "")
+        peak = self.engine.describe().get("peak_memory")
+        yield JobDone(job.id, count, seconds, len(failed), failed[0] if failed else "", peak)
 
     def _pending(self, job: Job) -> dict[str, Request]:
         """key -> request of everything in the job that has no answer in the store; all keys are kept in the index."""
@@ -106,8 +107,8 @@ def serve(load: Callable[[], Worker], jobs: Iterable[Job]) -> Generator[Event]:
     """Load the model and run the jobs as they come; yields everything that the runner must know.
 
     The same for every runner: what differs is where jobs come from and where events go. It ends after the last job, or
-    before where the worker cannot go on: when its model cannot be loaded, memory is exhausted, or results cannot be
-    written.
+    before where the worker cannot go on: when its model cannot be loaded, memory is exhausted, the device failed, or
+    results cannot be written.
     """
     try:
         started = time.monotonic()
@@ -123,7 +124,7 @@ def serve(load: Callable[[], Worker], jobs: Iterable[Job]) -> Generator[Event]:
             try:
                 yield from worker.run_job(job)
             except Exception as error:  # reported with its traceback; the runner decides what follows
-                fatal = isinstance(error, (StoreError, MemoryError))
+                fatal = isinstance(error, (StoreError, MemoryError, DeviceError))
                 failure = JobFailed(job.id, **asdict(report_error(error)), worker_ends=fatal)
             if failure:  # outside the handler, which would hold the error's frames and their memory
                 yield failure

@@ -43,6 +43,9 @@ def extended(planned: Planned, earlier: RunPlan) -> Planned:
     """
     plan = planned.plan
     kept = frozenset(earlier.pairs) - frozenset(plan.pairs)
+    again = sorted({pair.benchmark for pair in plan.pairs if _other_data(plan, earlier, pair, pair)})
+    note = "the data changed since the run: its rows are asked and scored as they are now"
+    planned = replace(planned, warnings=(*planned.warnings, *(f"{name}: {note}" for name in again)))
     if not kept:
         return planned
     _check(planned, earlier, kept)
@@ -74,8 +77,24 @@ def _check(planned: Planned, earlier: RunPlan, kept: Collection[Pair]) -> None:
         if planned.plan.benchmarks[name].hash != earlier.benchmarks[name].hash:
             models = sorted(pair.model for pair in kept if pair.benchmark == name)
             problems.append(f"{name} is another config now than the one that {', '.join(models)} was asked with")
+    for pair in sorted(kept, key=str):
+        if any(_other_data(planned.plan, earlier, now, pair) for now in planned.plan.pairs):
+            problems.append(f"the data of {pair.benchmark} changed since {pair.model} was asked")
     if problems:
         raise ConfigError(f"the run cannot be extended: {'; '.join(problems)}", HINT)
+
+
+def _other_data(plan: RunPlan, earlier: RunPlan, now: Pair, before: Pair) -> bool:
+    """Whether a benchmark has other rows now than an earlier pair was asked.
+
+    Those that are made for a tokenizer differ by model, and another choice of subsets tells nothing.
+    """
+    if now.benchmark != before.benchmark or plan.selected[now.benchmark] != earlier.selected.get(before.benchmark):
+        return False
+    if now.model != before.model and any(variant.data.build for variant in plan.benchmarks[now.benchmark].variants):
+        return False
+    digests = plan.facts_of(now).data_fingerprint, earlier.facts_of(before).data_fingerprint
+    return all(digests) and digests[0] != digests[1] and plan.cut == earlier.cut
 
 
 def _different_options(plan: RunPlan, earlier: RunPlan) -> Iterator[str]:

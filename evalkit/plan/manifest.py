@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from evalkit.configs.benchmark import from_resolved, select
+from evalkit.configs.benchmark import from_resolved, select, with_golds
 from evalkit.configs.model import model_from
 from evalkit.core.digest import plain
 from evalkit.core.errors import StoreError
@@ -37,6 +37,7 @@ def to_manifest(plan: RunPlan, command: Sequence[str]) -> dict[str, Any]:
                 "resolved": plain(benchmark.resolved),
                 "source": benchmark.source,
                 "hash": benchmark.hash,
+                "golds": benchmark.golds,
                 "subsets": list(plan.selected.get(name, ())),
             }
             for name, benchmark in plan.benchmarks.items()
@@ -55,9 +56,17 @@ def from_manifest(manifest: Mapping[str, Any]) -> RunPlan:
         benchmarks = {}
         for name, entry in manifest["benchmarks"].items():
             benchmark = from_resolved(name, entry["resolved"], entry["source"], entry["hash"])
+            if "golds" not in entry:  # written before golds were checked: its rows were all judged, and still are
+                benchmark = with_golds(benchmark, "as_published")
             benchmarks[name] = select(benchmark, entry["subsets"]) if entry["subsets"] else benchmark
         pairs = {
-            Pair(p["model"], p["benchmark"]): PairFacts(p["data_fingerprint"], p["draws"], tuple(p.get("remarks", ())))
+            Pair(p["model"], p["benchmark"]): PairFacts(
+                p["data_fingerprint"],
+                p["draws"],
+                p.get("own_exemplars", {}),
+                p.get("sample_data"),
+                tuple(p.get("remarks", ())),
+            )
             for p in manifest["pairs"]
         }
         models = {n: model_from(n, m["resolved"], m["source"]) for n, m in manifest["models"].items()}

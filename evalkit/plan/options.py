@@ -24,7 +24,7 @@ class RunOptions:
     """The field of recorded outputs that holds the text; empty: the usual ones."""
     kind: Kind | None = None
     model_options: Mapping[str, Any] = field(default_factory=dict)
-    """Keys of a model config, laid on every model."""
+    """Keys of a model config, applied to every model."""
     overrides: tuple[str, ...] = ()
     """`KEY=VALUE` of `--set`."""
     draws: Mapping[str, Any] = field(default_factory=dict)

@@ -39,6 +39,10 @@ class PairFacts:
     """Digest of the rows and exemplars; a needle's rows depend on the model's tokenizer."""
     draws: int = 0
     """Outputs of each sample, where recorded ones come in another number than the benchmark's; 0: the benchmark's."""
+    own_exemplars: Mapping[str, int] = field(default_factory=dict, hash=False)
+    """Subset -> samples that stand among their own exemplars."""
+    sample_data: bool | None = None
+    """Whether the rows are the project's own made-up ones; None in plans of earlier versions."""
     remarks: tuple[str, ...] = ()
     """What must be known of rows that were made: the tokenizer that counted, a corpus that was too short."""
 
@@ -90,7 +94,13 @@ class RunPlan:
         return DataRoot(root.folder, Path(benchmark.source).parent if benchmark.source else None)
 
     def uses_sample_data(self, benchmark: Benchmark) -> bool:
-        """Whether the rows are the project's own made-up ones; false where the data root is gone."""
+        """Whether the rows are the project's own made-up ones.
+
+        Plans of earlier versions do not keep it: there it is false where the data root is gone.
+        """
+        for pair, facts in self.facts.items():
+            if pair.benchmark == benchmark.name and facts.sample_data is not None:
+                return facts.sample_data
         try:
             return self.root_of(benchmark).is_sample
         except DataError:
@@ -222,8 +232,9 @@ def _read_data(planned: Planned) -> Planned:
             benchmarks[pair.benchmark] = with_exemplars(plan.benchmarks[pair.benchmark], task.exemplar_sha256())
             outputs = _recorded_outputs(plan, pair, task)
             draws = outputs.draws if outputs and outputs.draws != task.benchmark.gen.num_samples else 0
-            facts[pair] = PairFacts(task.fingerprint(), draws, tuple(task.remarks.values()))
-            warnings.update(_gold_warnings(pair, task))
+            fingerprint, remarks = task.fingerprint(), tuple(task.remarks.values())
+            facts[pair] = PairFacts(fingerprint, draws, task.own_exemplars(), task.root.is_sample, remarks)
+            warnings.update(dict.fromkeys([*task.gold_notes(), *_exemplar_notes(pair, facts[pair])]))
             recorded |= {pair: outputs} if outputs else {}
         except EvalkitError as error:
             if str(error) not in map(str, problems):
@@ -247,9 +258,11 @@ def long_prompts(plan: RunPlan, pair: Pair) -> LongPrompts | None:
     return entry_of(model).long_prompts(model, longest) if longest >= LONG else None
 
 
-def _gold_warnings(pair: Pair, task: Task) -> dict[str, None]:
-    without = task.without_gold()
-    return {f"{pair.benchmark}: {without} rows have no gold; they are asked and not scored": None} if without else {}
+def _exemplar_notes(pair: Pair, facts: PairFacts) -> list[str]:
+    return [
+        f"{pair.benchmark} [{subset}]: {count} samples stand among their own exemplars, whose answers the prompt shows"
+        for subset, count in facts.own_exemplars.items()
+    ]
 
 
 def _recorded_outputs(plan: RunPlan, pair: Pair, task: Task) -> Outputs | None:

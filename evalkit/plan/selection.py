@@ -110,7 +110,7 @@ def _add(
         if instead.modes == {"gen"}:
             warning = (
                 f"{model.name}: {instead.name} in place of {benchmark.name}, which asks for log-probabilities: "
-                "a chat API gives texts only"
+                "its engine gives texts only"
             )
             selection = selection.with_pair(model.name, instead, choice)
             return replace(selection, warnings=(*selection.warnings, warning))

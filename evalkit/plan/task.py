@@ -206,6 +206,11 @@ class Task:
         shots = [[e.text, list(e.turns)] for e in (self.exemplars(s) for s in self.subsets)]
         return digest([parts, shots])
 
+    def own_exemplars(self) -> dict[str, int]:
+        """Subset -> how many of its samples stand among their own exemplars; those with none are left out."""
+        counts = {s: len(fewshot.among(self.part(s), self.samples(s), self.exemplars(s))) for s in self.subsets}
+        return {subset: count for subset, count in counts.items() if count}
+
     def check(self) -> None:
         """Load everything and render one prompt of each subset; errors come before any model loads."""
         for subset in self.subsets:
@@ -217,32 +222,54 @@ class Task:
         self._check_golds()
         self._check_exemplar_files()
 
-    def without_gold(self) -> int:
-        """How many of the run's rows have no gold, in subsets that have some."""
-        metric = make_metric(self.benchmark.metric)
-        return sum(int(metric.without_gold(self.samples(subset))) for subset in self.scored)
+    def gold_notes(self) -> list[str]:
+        """What a reader must know of the golds that are not refused: how many are absent or cannot be used."""
+        notes = []
+        for subset in self.scored:
+            part, samples = self.part(subset), self.samples(subset)
+            without = make_metric(part.metric).without_gold(samples)
+            as_published = part.golds == "as_published"
+            if without:
+                some = f"{self.benchmark.name} [{subset}]: {without} of {len(samples)} rows have no gold"
+                notes.append(
+                    f"{some}; they count as in the published results"
+                    if as_published
+                    else f"{some}; they are asked and not scored"
+                )
+            if as_published and (fault := self._gold_fault(subset)):
+                notes.append(f"{fault}; judged as in the published results")
+        return notes
 
     def _check_golds(self) -> None:
-        """DataError when the metric cannot use the gold of a row, or no row has a gold."""
+        """DataError when no row has a gold, or when the metric cannot use one that is there.
+
+        The data sets of some published results have golds that no metric should accept; their configs say
+        `golds: as_published`.
+        """
         for subset in self.scored:
             samples, part = self.samples(subset), self.part(subset)
-            metric = make_metric(part.metric)
-            place = f"{self.benchmark.name} [{subset}], {self._place_of(subset)}"
-            if samples and metric.without_gold(samples) == len(samples):
+            if samples and make_metric(part.metric).without_gold(samples) == len(samples):
                 key = f"`gold: {part.gold}`" if part.gold else "the config has no `gold`"
-                raise DataError(f"{place}: no row has a gold answer", f"columns: {', '.join(samples[0].row)}; {key}")
-            faults = metric.gold_faults(part, samples)
-            if faults:
-                sample, reason = faults[0]
-                more = f" ({len(faults)} such rows)" if len(faults) > 1 else ""
-                raise DataError(
-                    f"{place}, row {sample.index}: the metric {part.metric.name} cannot use the gold: {reason}{more}",
-                    "change `gold` in the config, leave the row out with `where`, or take another metric",
-                )
+                problem = f"{self._place_of(subset)}: no row has a gold answer"
+                raise DataError(problem, f"columns: {', '.join(samples[0].row)}; {key}")
+            if part.golds == "checked" and (fault := self._gold_fault(subset)):
+                hint = "change `gold` in the config, leave the row out with `where`, or take another metric"
+                raise DataError(fault, hint)
+
+    def _gold_fault(self, subset: str) -> str:
+        """The first gold that the metric cannot use, and how many there are; empty when it can use all."""
+        part = self.part(subset)
+        faults = make_metric(part.metric).gold_faults(part, self.samples(subset))
+        if not faults:
+            return ""
+        (sample, reason), more = faults[0], f" ({len(faults)} such rows)" if len(faults) > 1 else ""
+        place = f"{self._place_of(subset)}, row {sample.index}"
+        return f"{place}: the metric {part.metric.name} cannot use the gold: {reason}{more}"
 
     def _place_of(self, subset: str) -> str:
+        """Benchmark, subset and file of its rows."""
         member, _, split = _find(self.benchmark, subset)
-        return self._place(member, split)
+        return f"{self.benchmark.name} [{subset}], {self._place(member, split)}"
 
     def _check_exemplar_files(self) -> None:
         if self.root.is_sample:
@@ -336,7 +363,7 @@ def _placed(name: str) -> tuple[str, str]:
 
 def requests_of(task: Task, sample: Sample, model: ModelSpec, fingerprint: str, seed: int = 0) -> Iterator[Request]:
     """The requests of one sample, in label order; the key decides what a resumed run skips."""
-    # Outputs made elsewhere are told apart by their sample; nobody is asked a prompt.
+    # Recorded outputs are matched by sample; no prompt is sent anywhere.
     rendered = Rendered(text=sample.id) if entry_of(model).recorded else task.render(sample, model.kind)
     if rendered.ppl is not None:
         for label, text in rendered.ppl.items():

@@ -21,11 +21,15 @@ SYSTEM, USER, ASSISTANT = "system", "user", "assistant"
 class Exemplars:
     """The few-shot part of one subset's prompts: one text, or turns; empty when zero-shot."""
 
-    def __init__(self, text: str = "", turns: Sequence[Turn] = (), sha256: str = "", count: int = 0) -> None:
+    def __init__(
+        self, text: str = "", turns: Sequence[Turn] = (), sha256: str = "", count: int = 0, rows: Sequence[Row] = ()
+    ) -> None:
         self.text = text
         self.turns = tuple(turns)
         self.sha256 = sha256
         self.count = count
+        self.rows = tuple(rows)
+        """What the exemplars are rendered from, where that has the columns of a scored row."""
 
 
 def render(benchmark: Benchmark, sample: Sample, exemplars: Exemplars, kind: Kind) -> Rendered:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from xml.etree import ElementTree
 
 from evalkit.configs.catalog import expand
 from evalkit.core import stats
 from evalkit.core.errors import ConfigError
-from evalkit.core.records import Score
+from evalkit.core.records import Kind, Score
 from evalkit.core.registry import did_you_mean
+from evalkit.report.bindings import Binding
 from evalkit.report.reference import Entry, Reference, as_number, column_of, named_column, same_row
 from evalkit.report.tables import printable
 
@@ -98,10 +99,14 @@ def choose_rows(table: Reference, patterns: Sequence[str]) -> tuple[Entry, ...]:
 
 def primary_scores(scores: Sequence[Score], model: str) -> list[Score]:
     """A model's rows, each version of a row with its primary metric, which comes first."""
+    return _one_a_version([s for s in scores if s.model == model])
+
+
+def _one_a_version(of_model: Sequence[Score]) -> list[Score]:
+    """The first metric of each version of a row."""
     found: dict[tuple[str, str, str], Score] = {}
-    for score in scores:
-        if score.model == model:
-            found.setdefault((score.row, score.version, score.mode), score)
+    for score in of_model:
+        found.setdefault((score.row, score.version, score.mode), score)
     return list(found.values())
 
 
@@ -116,17 +121,24 @@ def check_run(
     entries: Sequence[Entry],
     band: Band,
     limited: Mapping[str, str] | None = None,
+    bindings: Mapping[str, Binding] | None = None,
+    kinds: Mapping[str, Kind] | None = None,
 ) -> list[Check]:
     """A check for every value of the lines, for each model; a row that was not run is `missing`.
 
-    `limited` says of a benchmark why its scores are over fewer rows than it has (`--limit`). ConfigError
-    when a model has nothing to be compared with.
+    `limited` says of a benchmark why its scores are over fewer rows than it has (`--limit`). `bindings` says
+    which rows of ours the lines' are: of several versions those by the config that was published for the
+    model's kind are held against it (`kinds`; base where it says nothing), else all, with a remark.
+    ConfigError when a model has nothing to be compared with.
     """
     checks: list[Check] = []
     for model, column in columns.items():
-        own = primary_scores(scores, model)
-        told = [e for e in entries if column in e.values]
-        found = [check for e in told for check in _of_entry(e, column, model, own, band, limited or {})]
+        of_model = [s for s in scores if s.model == model]
+        kind: Kind = (kinds or {}).get(model, "base")
+        found = []
+        for entry in (e for e in entries if column in e.values):
+            meant = _meant(entry, of_model, (bindings or {}).get(entry.row), kind)
+            found += list(_of_entry(entry, column, model, meant, band, limited or {}))
         if all(check.verdict == NO_VALUE for check in found):
             hint = "choose others with --reference-column, --models or --rows"
             raise ConfigError(f"the table's column {column!r} has no number for {model}", hint)
@@ -134,11 +146,21 @@ def check_run(
     return checks
 
 
+def _meant(entry: Entry, of_model: Sequence[Score], binding: Binding | None, kind: Kind) -> list[Score]:
+    """The scores of a model that a line speaks of, one a version; what is doubtful of one becomes its issue."""
+    if binding is None:
+        own = _one_a_version(of_model)
+        found = [s for s in own if s.row == entry.row] or [s for s in own if same_row(entry.row, s.row)]
+    else:
+        found = binding.preferred(_one_a_version([s for s in of_model if binding.fits(s)]), kind)
+        doubts = [binding.doubt(s, kind) for s in found]
+        found = [replace(s, issues=(*s.issues, d)) if d else s for s, d in zip(found, doubts, strict=True)]
+    return [s for s in found if s.version == entry.version] or found
+
+
 def _of_entry(
-    entry: Entry, column: str, model: str, own: Sequence[Score], band: Band, limited: Mapping[str, str]
+    entry: Entry, column: str, model: str, found: Sequence[Score], band: Band, limited: Mapping[str, str]
 ) -> Iterator[Check]:
-    found = [s for s in own if s.row == entry.row] or [s for s in own if same_row(entry.row, s.row)]
-    found = [s for s in found if s.version == entry.version] or found
     expected = as_number(entry.values[column])
     if expected is None:
         why = f"the table says {entry.values[column]!r}"
@@ -165,7 +187,9 @@ def _judge(entry: Entry, score: Score, expected: float, width: float, limited: s
     if entry.version and entry.version != score.version:
         return CHANGED, f"version {score.version}, the table's {entry.version}: prompt, data, extraction or metric"
     if not abs(score.value - expected) <= width + ROUNDING:
-        return OFF, f"{score.value - expected:+.2f} is more than {width:.2f}"
+        gap = f"{score.value - expected:+.2f} is more than {width:.2f}"
+        doubts = [issue.text for issue in score.issues if issue.kind == "other_config"]
+        return OFF, "; ".join([gap, *doubts])
     return PASS, score.flag
 
 

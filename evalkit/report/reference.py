@@ -2,6 +2,7 @@
 
 The first column names the row, every other one is a model's, but for four that speak of the row:
 `version` (of the benchmark's config), `n` (samples), `tolerance` (points) and `z` (standard errors).
+A table whose first head is `model` or `model name` is the other way round, a line a model.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ ENGINES = ("hf", "turbomind", "lmdeploy", "vllm", "recorded")
 """Words in front or at the end of a model's name that say what ran it."""
 ABOUT_ROW = ("version", "n", "tolerance", "z")
 """Columns that are no model's."""
+MODEL_HEADS = ("model", "model name")
+"""Heads of a first column that names models."""
 
 
 @dataclass(frozen=True)
@@ -83,9 +86,17 @@ def read_table(file: Path) -> Reference:
         lines = [(reader.line_num, line) for line in reader if any(line)]
     if len(head) < 2:
         raise ConfigError(f"{file} is no reference table", "a csv with a head: row name, then a column a model")
+    if head[0].casefold() in MODEL_HEADS:
+        head, lines = ["row", *(line[0] for _, line in lines)], _turned(head, lines)
     columns = tuple(c for c in head[1:] if c not in ABOUT_ROW)
     entries = tuple(_entry(dict(zip(head[1:], line[1:], strict=False)), line[0], f"{file}:{at}") for at, line in lines)
     return Reference(columns, entries, head[0])
+
+
+def _turned(head: Sequence[str], lines: Sequence[tuple[int, Sequence[str]]]) -> list[tuple[int, list[str]]]:
+    """The lines of a table with a line a model as those of one with a column a model."""
+    cells = [[*line, *[""] * (len(head) - len(line))] for _, line in lines]
+    return [(1, [name, *(line[number] for line in cells)]) for number, name in enumerate(head) if number]
 
 
 def _entry(cells: Mapping[str, str], row: str, place: str) -> Entry:
@@ -100,21 +111,21 @@ def _entry(cells: Mapping[str, str], row: str, place: str) -> Entry:
 
 
 def as_number(text: str) -> float | None:
-    """A cell as a number; None where it holds none (`-`, `?`, `68.2*`)."""
+    """A cell as a number, a percent sign aside; None where it holds none (`-`, `?`, `68.2*`)."""
     try:
-        value = float(text)
+        value = float(text.strip().removesuffix("%"))
     except ValueError:
         return None
     return value if math.isfinite(value) else None
 
 
 def column_of(model: str, columns: Sequence[str]) -> str:
-    """The column that means a model: equal but for `-`, `_`, `.`, case, and the engine; empty when there is none."""
+    """The column that means a model: equal but for `-`, `_`, `.`, spaces, case, and the engine; empty if none does."""
     return next((c for c in columns if _plain_name(c) == _plain_name(model)), "")
 
 
 def _plain_name(name: str) -> str:
-    parts = name.casefold().replace("_", "-").replace(".", "-").split("-")
+    parts = name.casefold().replace("_", "-").replace(".", "-").replace(" ", "-").split("-")
     while len(parts) > 1 and parts[0] in ENGINES:
         parts = parts[1:]
     while len(parts) > 1 and parts[-1] in ENGINES:

@@ -9,7 +9,9 @@ from pathlib import Path
 from evalkit.configs import schema
 from evalkit.configs.catalog import ConfigCatalog, only_file, unknown
 from evalkit.configs.merge import load_merged
+from evalkit.core.config_records import SummarizerFile
 from evalkit.core.errors import ConfigError
+from evalkit.report.bindings import Binding, bindings_from, notes_of
 from evalkit.report.reference import as_number, column_of, named_column, read_table
 from evalkit.report.table import ABSENT, Line, Table
 
@@ -28,6 +30,15 @@ class Summarizer:
     """Published row -> the row that takes its place where it cannot be scored."""
     column: str = ""
     """The reference column that every model is compared with; empty: the one named as the model is."""
+    bindings: Mapping[str, Binding] = field(default_factory=dict)
+    """Published row -> which of ours it is, where it has another name or its config is told."""
+    all_columns: bool = False
+    """Show every column of the reference, not only those of the models."""
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What stands under the table: the summarizer's notes, and where each published row comes from."""
+        return (*filter(None, [self.notes]), *notes_of(self.bindings))
 
 
 def load_summarizer(name: str, catalog: ConfigCatalog, column: str = "") -> Summarizer:
@@ -36,7 +47,7 @@ def load_summarizer(name: str, catalog: ConfigCatalog, column: str = "") -> Summ
     if name not in files:
         raise unknown("summarizer", [name], files)
     document = load_merged(only_file(name, files[name]), catalog, "summarizers")
-    schema.check(document, schema.SUMMARIZER)
+    schema.check(document, SummarizerFile)
     data = document.data
     reference = document.file.parent / data["reference"] if "reference" in data else None
     if reference is not None and not reference.is_file():
@@ -53,9 +64,20 @@ def load_summarizer(name: str, catalog: ConfigCatalog, column: str = "") -> Summ
         reference,
         data.get("decimals", 2),
         data.get("notes", ""),
-        {row: own for entry in rows for row, own in entry.items() if own},
+        {row: own for entry in rows for row, own in entry.items() if own and isinstance(own, str)},
         found,
+        bindings_from(rows),
+        data.get("columns") == "all",
     )
+
+
+def bindings_of(file: Path, catalog: ConfigCatalog) -> Mapping[str, Binding]:
+    """The bindings of a reference table's rows: those of the summarizer that has its name and refers to it."""
+    if file.stem not in catalog.files("summarizers"):
+        return {}
+    summarizer = load_summarizer(file.stem, catalog)
+    same = summarizer.reference is not None and summarizer.reference.resolve() == file.resolve()
+    return summarizer.bindings if same else {}
 
 
 def read_reference(file: Path) -> tuple[tuple[str, ...], Mapping[str, Mapping[str, str]]]:
@@ -70,15 +92,16 @@ def reference_columns(
     """(heads, cells) beside the table's lines: published values, then each model's score minus its value.
 
     A model is compared with the column that the summarizer fixes, else with the one that is named as
-    the model is; where no model has one, all columns are shown and no differences. `exact` leaves
-    differences unrounded and unknown cells empty, for machines.
+    the model is; where no model has one, all columns are shown and no differences. A summarizer may ask
+    for all columns. `exact` leaves differences unrounded and unknown cells empty, for machines.
     """
     if summarizer.reference is None:
         return [], []
     columns, published = read_reference(summarizer.reference)
     own = {m: summarizer.column or column_of(m, columns) for m in table.models}
     compared = [(number, m) for number, m in enumerate(table.models) if own[m]]
-    shown = list(dict.fromkeys(own[m] for _, m in compared)) or list(columns)
+    shown = list(dict.fromkeys(own[m] for _, m in compared))
+    shown = list(columns) if summarizer.all_columns or not shown else shown
     absent, decimals = ("", None) if exact else (ABSENT, summarizer.decimals)
     cells = []
     for line in table.lines:

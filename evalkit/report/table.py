@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from evalkit.core.records import Issue, Score
+from evalkit.core.records import Issue, Kind, Score
+from evalkit.report.bindings import Binding
 
 HEAD = ("dataset", "version", "metric", "mode")
 ABSENT = "-"
+ERRORS = "± one standard error, over the samples"
 
 
 @dataclass(frozen=True)
@@ -47,11 +49,19 @@ def make_table(scores: Iterable[Score], models: Sequence[str], notes: Sequence[s
     return Table(tuple(models), tuple(lines), tuple(notes), title)
 
 
-def pick_rows(table: Table, rows: Sequence[str], stand_ins: Mapping[str, str] | None = None) -> Table:
+def pick_rows(
+    table: Table,
+    rows: Sequence[str],
+    stand_ins: Mapping[str, str] | None = None,
+    bindings: Mapping[str, Binding] | None = None,
+    kinds: Mapping[str, Kind] | None = None,
+) -> Table:
     """The named rows in that order; a row that was not run is shown as absent.
 
     A row has one line for each version that was run, with the version's primary metric. `stand_ins`
     maps a published row to the row that takes its place where it cannot be scored, marked in its cells.
+    `bindings` says which of ours a published row is; of several versions those by the config that was
+    published for the model's kind (`kinds`; a base model where it says nothing) are shown, else all, marked.
     """
     by_name: dict[str, dict[tuple[str, str], Line]] = {}
     for line in table.lines:
@@ -60,10 +70,33 @@ def pick_rows(table: Table, rows: Sequence[str], stand_ins: Mapping[str, str] | 
     lines: list[Line] = []
     for row in rows:
         own = (stand_ins or {}).get(row, "")
-        found = list(by_name.get(row, {}).values())
+        bound = (bindings or {}).get(row)
+        found = _bound(table, row, bound, kinds or {}) if bound else list(by_name.get(row, {}).values())
         found = found or [_standing_in(line, row) for line in by_name.get(own, {}).values()]
         lines += found or [Line(row, ABSENT, ABSENT, ABSENT, empty, "headline")]
     return Table(table.models, tuple(lines), table.notes, table.title)
+
+
+def _bound(table: Table, row: str, binding: Binding, kinds: Mapping[str, Kind]) -> list[Line]:
+    """The lines that a published row means, under its name."""
+    lines: dict[tuple[str, str], Line] = {}
+    for line in table.lines:
+        if any(score and binding.fits(score) for score in line.scores):
+            lines.setdefault((line.version, line.mode), line)
+    kept: dict[str, list[Score]] = {}
+    for number, model in enumerate(table.models):
+        own = [score for line in lines.values() if (score := line.scores[number])]
+        kept[model] = binding.preferred(own, kinds.get(model, "base"))
+    found = []
+    for line in lines.values():
+        scores = []
+        for model, score in zip(table.models, line.scores, strict=True):
+            doubt = binding.doubt(score, kinds.get(model, "base")) if score else None
+            marked = replace(score, issues=(*score.issues, doubt)) if score and doubt else score
+            scores.append(marked if score in kept[model] else None)
+        if any(scores):
+            found.append(replace(line, dataset=row, scores=tuple(scores)))
+    return found
 
 
 def _standing_in(line: Line, row: str) -> Line:
@@ -85,7 +118,7 @@ def without_subsets(table: Table) -> Table:
 
 
 def cell(score: Score | None, decimals: int = 2) -> str:
-    """A score as text; too few samples are said inside the cell."""
+    """A score as text with its standard error, where it has one; too few samples are said inside the cell."""
     if score is None:
         return ABSENT
     if score.value is None:
@@ -93,7 +126,8 @@ def cell(score: Score | None, decimals: int = 2) -> str:
     text = f"{score.value:.{decimals}f}"
     if score.n < score.n_expected:
         text += f" ({score.n}/{score.n_expected})"
-    return text + "*" if score.flag else text
+    text = text + "*" if score.flag else text
+    return text if score.stderr is None else f"{text} ±{score.stderr:.{decimals}f}"
 
 
 def foot(table: Table) -> list[str]:
@@ -104,7 +138,8 @@ def foot(table: Table) -> list[str]:
             if score is not None and (score.flag or score.n < score.n_expected):
                 few = f"{score.n} of {score.n_expected} samples answered" if score.n < score.n_expected else ""
                 said.setdefault("; ".join(filter(None, [few, score.flag])), []).append(f"{model} {line.dataset}")
-    lines = []
+    errors = any(s is not None and s.value is not None and s.stderr is not None for x in table.lines for s in x.scores)
+    lines = [ERRORS] if errors else []
     for what, rows in said.items():
         more = f" and {len(rows) - 3} more rows" if len(rows) > 3 else ""
         lines.append(f"* {', '.join(rows[:3])}{more}: {what}")

@@ -85,10 +85,11 @@ def as_markdown(
 
 
 def as_csv(table: Table, extra: Sequence[Sequence[str]] = (), extra_head: Sequence[str] = ()) -> str:
-    """The table with unrounded numbers; `n` and `flags` name every score that needs care."""
+    """The table with unrounded numbers; `n` and `flags` name every score that needs care; standard errors come last."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([*HEAD, *map(_csv, (*table.models, *extra_head)), "n", "flags"])
+    errors = [f"stderr:{model}" for model in table.models]
+    writer.writerow([*HEAD, *map(_csv, (*table.models, *extra_head)), "n", "flags", *errors])
     for number, line in enumerate(table.lines):
         values = ["" if s is None or s.value is None else repr(s.value) for s in line.scores]
         counts = [f"{s.n}/{s.n_expected}" for s in line.scores if s is not None]
@@ -96,5 +97,6 @@ def as_csv(table: Table, extra: Sequence[Sequence[str]] = (), extra_head: Sequen
         more = list(extra[number]) if extra_head else []
         head = [_csv(text) for text in (line.dataset, line.version, line.metric)]
         texts = " ".join(dict.fromkeys(counts)), _csv("; ".join(flags))
-        writer.writerow([*head, line.mode, *values, *more, *texts])
+        stderrs = ["" if s is None or s.value is None or s.stderr is None else repr(s.stderr) for s in line.scores]
+        writer.writerow([*head, line.mode, *values, *more, *texts, *stderrs])
     return out.getvalue()

@@ -1,7 +1,8 @@
 """What a run asks: its samples, and the key of every request, written once so that scoring needs neither data nor
 prompts.
 
-`samples/<benchmark>/<data fingerprint>/<subset>.jsonl.gz` holds the scored rows, written before the first job;
+`samples/<benchmark>/<data fingerprint>/<subset>.jsonl.gz` holds the scored rows, written before the first job, and
+`<subset>.exemplars.json.gz` beside it the few-shot exemplars;
 `requests/<model>/<benchmark>/<subset>.<worker>.jsonl` the keys of each sample's requests, appended by whoever
 rendered its prompts.
 """
@@ -13,15 +14,17 @@ import datetime
 import decimal
 import gzip
 import json
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from evalkit.core.digest import digest
 from evalkit.core.errors import StoreError
-from evalkit.core.records import Request, Sample
+from evalkit.core.records import Request, Sample, Turn
 from evalkit.plan.plan import Pair, RunPlan
 from evalkit.plan.task import gen_settings
+from evalkit.prompts.rendering import Exemplars
 
 LONG_VALUE = 1 << 16
 """Characters of a text column from which on it is left out, unless scoring needs whole rows: prompts of a million
@@ -40,7 +43,8 @@ class IndexedSample:
 def request_version(plan: RunPlan, pair: Pair) -> str:
     """Digest of everything that decides a pair's keys; index lines of another version do not count."""
     facts, benchmark, model = plan.facts_of(pair), plan.benchmarks[pair.benchmark], plan.models[pair.model]
-    asked = gen_settings(benchmark, model, plan.seed) if benchmark.mode == "gen" else None
+    settings = [gen_settings(v, model, plan.seed) if v.mode == "gen" else None for v in benchmark.variants]
+    asked = settings if benchmark.parts else settings[0]
     parts = [benchmark.hash, plan.fingerprints[pair.model], facts.data_fingerprint, facts.draws, plan.seed]
     return digest([*parts, model.kind, asked], 12)
 
@@ -68,14 +72,37 @@ def sample_lines(samples: Sequence[Sample], whole_rows: bool) -> bytes:
 
 def read_samples(content: bytes, subset: str, place: str) -> Iterator[Sample]:
     """The samples of such a file; StoreError, with the place, when it is damaged."""
+    seen = set()
     try:
+        if not content:
+            raise ValueError("the file is empty")
         for line in gzip.decompress(content).decode("ascii").splitlines():
             values = json.loads(line, object_hook=_untagged)
+            if values["id"] in seen:
+                raise ValueError(f"{values['id']} stands there twice")
+            seen.add(values["id"])
             yield Sample(values["id"], subset, values["index"], values["row"], values["gold"], values["variables"])
-    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, RecursionError, zlib.error) as error:
         raise StoreError(
             f"cannot read {place}: {error}", "remove the file: the samples are read from the data"
         ) from error
+
+
+def exemplar_lines(exemplars: Exemplars) -> bytes:
+    """The exemplars of a subset as a compressed file."""
+    turns = [[turn.role, turn.text] for turn in exemplars.turns]
+    text = json.dumps({"text": exemplars.text, "turns": turns, "count": exemplars.count})
+    return gzip.compress(text.encode("ascii"), 6, mtime=0)
+
+
+def read_exemplars(content: bytes, place: str) -> Exemplars:
+    """The exemplars in such a file; StoreError, with the place, when it is damaged."""
+    try:
+        values = json.loads(gzip.decompress(content))
+        turns = [Turn(role, text) for role, text in values["turns"]]
+        return Exemplars(text=values["text"], turns=turns, count=values["count"])
+    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"cannot read {place}: {error}", "remove the file: prompts are shown without it") from error
 
 
 def _as_json(sample: Sample, whole_rows: bool) -> dict[str, Any]:

@@ -25,13 +25,18 @@ class StoredRun:
 
     def limited(self) -> dict[str, str]:
         """Benchmark -> why its rows are not the benchmark's own, or not all of them."""
-        found = {}
-        for name, benchmark in self.plan.benchmarks.items():
-            if self.plan.cut.is_cut:
-                found[name] = "limited run (--limit, --sample)"
-            elif not benchmark.data.package and self.plan.uses_sample_data(benchmark):
-                found[name] = "sample data"
-        return found
+        return limits_of(self.plan)
+
+
+def limits_of(plan: RunPlan) -> dict[str, str]:
+    """Benchmark -> why a run's rows are not the benchmark's own, or not all of them."""
+    limits = {}
+    for name, benchmark in plan.benchmarks.items():
+        if plan.cut.is_cut:
+            limits[name] = "limited run (--limit, --sample)"
+        elif not benchmark.data.package and plan.uses_sample_data(benchmark):
+            limits[name] = "sample data"
+    return limits
 
 
 def encode_score(score: Score) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import json
 import os
 import re
 import time
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
@@ -22,12 +23,14 @@ from typing import IO, Any
 
 from evalkit.core.digest import digest, plain
 from evalkit.core.errors import StoreError
-from evalkit.core.jsontext import escaped, without_surrogates
+from evalkit.core.jsontext import escaped, json_text, without_surrogates
 from evalkit.core.records import Reply, Request, Verdict
 
 MANIFEST = "manifest.json"
 LOCK = ".lock"
 PROGRESS = "progress.json"
+RESULTS = "results.json"
+PAGES = "html"
 REPLIES, REQUESTS, SAMPLES, SCORES = "replies", "requests", "samples", "scores"
 """Folders below a run's."""
 RUNNING, COMPLETE, INCOMPLETE = "running", "complete", "incomplete"
@@ -95,7 +98,7 @@ class LineWriter:
 
     def append_line(self, record: Mapping[str, Any]) -> None:
         """Write one line."""
-        line = escaped(json.dumps(record, ensure_ascii=False, allow_nan=False)).encode()
+        line = checked(escaped(json.dumps(record, ensure_ascii=False, allow_nan=False)).encode())
         with disk_errors(self.path):
             self._file.write(line + b"\n")
             self._file.flush()
@@ -143,14 +146,18 @@ class RunStore:
         """The manifest; StoreError when it is absent or damaged."""
         path = self.folder / MANIFEST
         try:
-            loaded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            return loaded
-        except (OSError, ValueError) as error:
+            loaded = _object_of(path)
+        except (OSError, ValueError, RecursionError) as error:
             raise StoreError(f"{self.folder} is no run: {error}", "`run.py list runs` shows the runs") from error
+        if loaded.pop(CHECKSUM, None) not in (None, _sum_of(loaded)):
+            hint = "put the file back as it was, or start another run with --new"
+            raise StoreError(f"{path} is damaged: it does not match its checksum", hint)
+        return loaded
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
         """Replace the manifest in one step."""
-        write_file(self.folder / MANIFEST, _json(manifest))
+        plainly = json.loads(_json(manifest))
+        write_file(self.folder / MANIFEST, _json({**plainly, CHECKSUM: _sum_of(plainly)}))
 
     def set_status(self, status: str, **more: Any) -> None:
         """Note how the run stands."""
@@ -161,7 +168,7 @@ class RunStore:
         return ReplyWriter(self.folder / REPLIES / safe(model) / safe(benchmark) / f"{safe(subset)}.{worker}.jsonl")
 
     def replies(self, model: str, benchmark: str, subset: str | None = None) -> dict[str, Reply]:
-        """key -> reply of all workers; an answer wins over an error, torn lines are skipped."""
+        """key -> reply of all workers; an answer wins over an error, torn and damaged lines are skipped."""
         found: dict[str, Reply] = {}
         for path in self._worker_files(REPLIES, model, benchmark, subset):
             for reply in _read_replies(path):
@@ -177,10 +184,14 @@ class RunStore:
         """An appender for the keys of requests (see `index.py`)."""
         return LineWriter(self.folder / REQUESTS / safe(model) / safe(benchmark) / f"{safe(subset)}.{worker}.jsonl")
 
+    def damaged_lines(self, model: str, benchmark: str, subset: str) -> int:
+        """How many lines of a subset's replies do not verify and so do not count."""
+        return sum(_damaged(path) for path in self._worker_files(REPLIES, model, benchmark, subset))
+
     def index_lines(self, model: str, benchmark: str, subset: str) -> Iterator[dict[str, Any]]:
-        """The lines of all workers; torn ones are skipped."""
+        """The lines of all workers; torn and damaged ones are skipped."""
         for path in self._worker_files(REQUESTS, model, benchmark, subset):
-            yield from _json_lines(path)
+            yield from (line for line in _json_lines(path) if _is_index(line))
 
     def write_samples(self, benchmark: str, data_fingerprint: str, subset: str, content: bytes) -> None:
         """The samples of a subset (see `index.py`)."""
@@ -189,7 +200,7 @@ class RunStore:
     def samples(self, benchmark: str, data_fingerprint: str, subset: str) -> bytes | None:
         """What `write_samples` wrote; None where nothing was written."""
         try:
-            return self._samples(benchmark, data_fingerprint, subset).read_bytes()
+            return _regular(self._samples(benchmark, data_fingerprint, subset)).read_bytes()
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -198,32 +209,55 @@ class RunStore:
     def _samples(self, benchmark: str, data_fingerprint: str, subset: str) -> Path:
         return self.folder / SAMPLES / safe(benchmark) / data_fingerprint[:12] / f"{safe(subset)}.jsonl.gz"
 
+    def write_exemplars(self, benchmark: str, data_fingerprint: str, subset: str, content: bytes) -> None:
+        """The few-shot exemplars of a subset (see `index.py`), so that prompts can be shown without the data."""
+        write_file(self._exemplars(benchmark, data_fingerprint, subset), content)
+
+    def exemplars(self, benchmark: str, data_fingerprint: str, subset: str) -> bytes | None:
+        """What `write_exemplars` wrote; None where nothing was written."""
+        path = self._exemplars(benchmark, data_fingerprint, subset)
+        with read_errors(path):
+            return path.read_bytes() if path.is_file() else None
+
+    def _exemplars(self, benchmark: str, data_fingerprint: str, subset: str) -> Path:
+        return self._samples(benchmark, data_fingerprint, subset).with_name(f"{safe(subset)}.exemplars.json.gz")
+
     def _worker_files(self, kind: str, model: str, benchmark: str, subset: str | None) -> list[Path]:
         """The files of all workers, under the names of today and of earlier versions."""
         found: dict[Path, None] = {}
         for rename in (safe, legacy_safe):
             folder = self.folder / kind / rename(model) / rename(benchmark)
             pattern = "*.jsonl" if subset is None else f"{glob.escape(rename(subset))}.*.jsonl"
-            found |= dict.fromkeys(sorted(folder.glob(pattern)))
+            found |= dict.fromkeys(path for path in sorted(folder.glob(pattern)) if path.is_file())
         return list(found)
 
     def write_verdicts(self, model: str, benchmark: str, subset: str, verdicts: Iterable[Verdict]) -> None:
         """The judgements on one subset, a line a sample, in sample order."""
-        lines = [escaped(json.dumps(plain(v), ensure_ascii=False, default=str)) + "\n" for v in verdicts]
+        lines = [
+            checked(escaped(json.dumps(plain(v), ensure_ascii=False, default=str)).encode()).decode() + "\n"
+            for v in verdicts
+        ]
         write_file(self.verdicts_path(model, benchmark) / f"{safe(subset)}.jsonl", "".join(lines))
 
-    def verdicts(self, model: str, benchmark: str) -> list[Verdict]:
-        """What `write_verdicts` wrote, all subsets of a benchmark; StoreError when a file is damaged."""
+    def verdicts(self, model: str, benchmark: str, subset: str | None = None) -> list[Verdict]:
+        """What `write_verdicts` wrote, of all subsets or of one; StoreError when a file is damaged."""
         found = []
-        folders = [self.folder / SCORES / rename(model) / rename(benchmark) for rename in (safe, legacy_safe)]
-        folder = next((f for f in folders if f.is_dir()), folders[0])
-        for path in sorted(folder.glob("*.jsonl")):
+        folder = self.verdicts_path(model, benchmark)
+        if not folder.is_dir() and not self._is_anothers(model, benchmark):
+            folder = self.folder / SCORES / legacy_safe(model) / legacy_safe(benchmark)
+        names = {f"{rename(subset)}.jsonl" for rename in (safe, legacy_safe)} if subset is not None else None
+        for path in sorted(p for p in folder.glob("*.jsonl") if names is None or p.name in names):
             try:
-                text = path.read_text(encoding="utf-8", errors="surrogatepass")
-                found += [_verdict(json.loads(line)) for line in text.split("\n") if line]
-            except (OSError, ValueError, TypeError, KeyError) as error:
+                text = _regular(path).read_bytes()
+                found += [_verdict(_verified(line)) for line in text.split(b"\n") if line]
+            except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
                 raise StoreError(f"cannot read {path}: {error}", f"run.py score {self.folder}") from error
-        return found
+        return found if subset is None else [v for v in found if v.subset == subset]
+
+    def _is_anothers(self, model: str, benchmark: str) -> bool:
+        """Whether the pair's folder of earlier versions is that of another pair of the run today."""
+        of_today = {(safe(p["model"]), safe(p["benchmark"])) for p in self.manifest().get("pairs", ())}
+        return (legacy_safe(model), legacy_safe(benchmark)) in of_today
 
     def verdicts_path(self, model: str, benchmark: str) -> Path:
         """Folder of a benchmark's verdict files."""
@@ -231,16 +265,37 @@ class RunStore:
 
     def write_scores(self, content: Mapping[str, Any]) -> None:
         """All scores of the run."""
-        write_file(self.folder / SCORES / "scores.json", _json(content))
+        plainly = json.loads(_json(content))
+        write_file(self.folder / SCORES / "scores.json", _json({**plainly, CHECKSUM: _sum_of(plainly)}))
 
     def scores(self) -> dict[str, Any]:
         """What `write_scores` wrote; StoreError when the run was not scored."""
         path = self.folder / SCORES / "scores.json"
         try:
-            loaded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            return loaded
-        except (OSError, ValueError) as error:
+            loaded = _object_of(path)
+        except (OSError, ValueError, RecursionError) as error:
             raise StoreError(f"{self.folder} has no scores: {error}", f"run.py score {self.folder}") from error
+        if loaded.pop(CHECKSUM, None) not in (None, _sum_of(loaded)):
+            raise StoreError(f"{path} is damaged: it does not match its checksum", f"run.py score {self.folder}")
+        return loaded
+
+    def write_results(self, content: Mapping[str, Any]) -> Path:
+        """The numbers of the run for other programs (docs/results.md); returns the file."""
+        write_file(self.folder / RESULTS, _json(json.loads(json_text(content))))
+        return self.folder / RESULTS
+
+    def results(self) -> dict[str, Any]:
+        """What `write_results` wrote; empty in a run of an earlier version."""
+        try:
+            loaded: dict[str, Any] = json.loads((self.folder / RESULTS).read_text(encoding="utf-8"))
+            return loaded
+        except (OSError, ValueError):
+            return {}
+
+    @property
+    def pages(self) -> Path:
+        """Folder of the run's HTML report."""
+        return self.folder / PAGES
 
     def write_report(self, name: str, content: str | bytes) -> Path:
         """One file of the report; returns its path."""
@@ -259,9 +314,8 @@ class RunStore:
     def progress(self) -> dict[str, Any]:
         """What `write_progress` wrote last; empty when nothing."""
         try:
-            loaded: dict[str, Any] = json.loads((self.folder / PROGRESS).read_text(encoding="utf-8"))
-            return loaded
-        except (OSError, ValueError):
+            return _object_of(self.folder / PROGRESS)
+        except (OSError, ValueError, RecursionError):
             return {}
 
     def is_locked(self) -> bool:
@@ -336,24 +390,126 @@ def _json(value: Any) -> str:
     return escaped(json.dumps(plain(value), ensure_ascii=False, indent=1, default=str)) + "\n"
 
 
+CHECKSUM = "sum"
+"""Last key of every line, with the CRC-32 of the line without it; and a key of the manifest and of the scores."""
+TAIL = re.compile(rb', "sum": "([0-9a-f]{8})"}$')
+TAIL_BYTES = len(', "sum": "01234567"}')
+REPLY_TYPES: dict[str, type | tuple[type, ...]] = {
+    "key": str, "text": (str, type(None)), "nll": (int, float, type(None)), "n_tokens": int, "n_out": int,
+    "finish": str, "truncated": bool, "seconds": (int, float), "error": str,
+}  # fmt: skip
+
+
+def checked(line: bytes) -> bytes:
+    """A JSON object in one line, with its checksum as the last key."""
+    return b'%b, "%b": "%08x"}' % (line[:-1], CHECKSUM.encode(), zlib.crc32(line))
+
+
+def _verified(line: bytes) -> dict[str, Any]:
+    """The object of a line, without its checksum; ValueError when it is none, or does not match.
+
+    Lines of earlier versions have no checksum and are taken as they are.
+    """
+    record = json.loads(line, parse_constant=_no_number)
+    if not isinstance(record, dict):
+        raise ValueError("not an object")
+    if CHECKSUM in record:
+        stated = TAIL.search(line)
+        if stated is None or int(stated[1], 16) != zlib.crc32(line[:-TAIL_BYTES] + b"}"):
+            raise ValueError("the line does not match its checksum")
+        del record[CHECKSUM]
+    return record
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def _sum_of(content: Mapping[str, Any]) -> str:
+    """Of a whole document as JSON gives it back."""
+    return digest(content, 16)
+
+
+def _regular(path: Path) -> Path:
+    """The path, unless a pipe or device lies there, whose reading might never end."""
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "not a file", str(path))
+    return path
+
+
+def _object_of(path: Path) -> dict[str, Any]:
+    """A JSON object in a file; OSError, ValueError or RecursionError where there is none."""
+    loaded = json.loads(_regular(path).read_text(encoding="utf-8"), parse_constant=_no_number)
+    if not isinstance(loaded, dict):
+        raise ValueError("not an object")
+    return loaded
+
+
 def _read_replies(path: Path) -> Iterator[Reply]:
     for record in _json_lines(path):
-        try:
-            yield Reply(**{k: v for k, v in record.items() if k in REPLY_DEFAULTS})
-        except TypeError:
-            continue  # no key: not a reply
+        reply = _reply(record)
+        if reply is not None:
+            yield reply
+
+
+def _reply(record: Mapping[str, Any]) -> Reply | None:
+    """The reply of a line, if it is one that an engine may give: of these types, finite, an answer or an error."""
+    values = {k: v for k, v in record.items() if k in REPLY_DEFAULTS}
+    for name, value in values.items():
+        if not isinstance(value, REPLY_TYPES[name]) or (isinstance(value, bool) and name != "truncated"):
+            return None
+        if isinstance(value, (int, float)) and not abs(value) <= LARGEST:
+            return None
+        if name in ("n_tokens", "n_out", "seconds") and isinstance(value, (int, float)) and value < 0:
+            return None
+    if not values.get("key") or not (values.get("error") or values.keys() & {"text", "nll"}):
+        return None
+    if not values.get("error") and values.get("text") is None and values.get("nll") is None:
+        return None
+    return Reply(**values)
+
+
+LARGEST = 1e300
+"""Of any number in a reply; an int beyond cannot be added to a float."""
+
+
+def _is_index(line: Mapping[str, Any]) -> bool:
+    """Whether a line says which keys were asked for a sample."""
+    keys = line.get("keys")
+    return isinstance(line.get("sample"), str) and isinstance(keys, dict) and all(type(k) is str for k in keys.values())
 
 
 def _json_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The objects of a file, line by line; what is empty or torn by a kill is skipped: its sample is asked again."""
+    """The objects of a file, line by line; what is empty, torn by a kill or damaged is skipped: its sample is asked
+    again."""
+    yield from (record for record in _lines(path) if record is not None)
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any] | None]:
+    """The object of every line that is not empty; None for one that is none, or does not match its checksum.
+
+    A line without a checksum counts in files of earlier versions, which later ones may have continued: not behind a
+    line with one.
+    """
+    sums = False
     with path.open("rb") as handle:
         for line in handle:
-            try:
-                record = json.loads(line)
-            except ValueError:
+            content = line.rstrip(b"\n")
+            if not content:
                 continue
-            if isinstance(record, dict):
-                yield record
+            has_sum = TAIL.search(content) is not None
+            try:
+                record = _verified(content)
+            except (ValueError, RecursionError):
+                record = None
+            yield record if has_sum or not sums else None
+            sums = sums or has_sum
+
+
+def _damaged(path: Path) -> int:
+    """Lines that do not count, the last one aside if a kill tore it."""
+    found = [record is None or _reply(record) is None for record in _lines(path)]
+    return sum(found) - int(bool(found) and found[-1] and not _ends_with_newline(path))
 
 
 def _verdict(record: Mapping[str, Any]) -> Verdict:

@@ -17,7 +17,7 @@ from typing import Literal
 
 from evalkit.core.errors import EvalkitError
 from evalkit.sandbox.guest import confine
-from evalkit.sandbox.guest.folder import FOLDER_BYTES
+from evalkit.sandbox.guest.folder import FOLDER_BYTES, SLACK_BYTES
 
 GUEST = Path(__file__).with_name("guest")
 START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from guest.server import main; main()"
@@ -74,8 +74,13 @@ def candidates() -> list[tuple[Backend | None, str]]:
     beside = f"Landlock (ABI {abi}) and seccomp" if abi else "seccomp"
     missing = "bubblewrap (bwrap) is not installed"
     found.append((Backend("bubblewrap", abi > 0), f"bubblewrap with {beside}") if program else (None, missing))
-    kernel = "the kernel has no Landlock"
-    found.append((Backend("landlock", True), f"Landlock (ABI {abi}) and seccomp") if abi else (None, kernel))
+    if abi >= confine.SCOPING_ABI:
+        found.append((Backend("landlock", True), f"Landlock (ABI {abi}) and seccomp"))
+    else:
+        needed = f"it needs ABI {confine.SCOPING_ABI}, which is Linux 6.12"
+        lacking = f"the kernel's Landlock (ABI {abi}) does not scope abstract sockets"
+        kernel = lacking if abi else "the kernel has no Landlock"
+        found.append((None, f"{kernel}: {needed}"))
     return found
 
 
@@ -107,6 +112,7 @@ def command(backend: Backend, folder: str, descriptor: int) -> list[str]:
         "landlock": backend.landlock,
         "confined": backend.confined,
         "path": where.path,
+        "counted": inside,
     }
     python = os.path.realpath(sys.executable)
     server = [python, "-s", "-S", "-B", "-c", START, str(GUEST.parent), str(descriptor), json.dumps(setting)]
@@ -119,10 +125,13 @@ def _bubblewrap(where: Places, python: str) -> list[str]:
     bound += [str(p) for p in Path(sys.base_prefix, "lib").glob("*.so*")]
     wanted = [
         ("--unshare-user", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"),
-        ("--uid", NOBODY, "--gid", NOBODY, "--cap-drop", "ALL", "--hostname", "sandbox"),
-        ("--size", str(FOLDER_BYTES + (8 << 20)), "--tmpfs", "/tmp", "--dir", INNER_FOLDER),
+        ("--as-pid-1", "--uid", NOBODY, "--gid", NOBODY, "--cap-drop", "ALL", "--hostname", "sandbox"),
+        ("--dir", INNER_FOLDER, "--size", str(FOLDER_BYTES + SLACK_BYTES), "--tmpfs", INNER_FOLDER),
         *(("--ro-bind", p, p) for p in _outermost(bound)),
-        *(("--tmpfs", p) if os.path.isdir(p) else ("--ro-bind", "/dev/null", p) for p in where.hidden),
+        *(
+            ("--tmpfs", p, "--remount-ro", p) if os.path.isdir(p) else ("--ro-bind", "/dev/null", p)
+            for p in where.hidden
+        ),
         ("--ro-bind", str(GUEST), str(GUEST), "--proc", "/proc"),
         *(("--dev-bind", p, p) for p in DEVICES),
         ("--remount-ro", "/", "--chdir", "/", "--"),

@@ -13,7 +13,7 @@ from evalkit.sandbox.guest.codec import Closed, Wire
 from evalkit.sandbox.guest.folder import FOLDER_BYTES
 from evalkit.sandbox.pool import choose
 from evalkit.sandbox.records import failure_of
-from evalkit.sandbox.worker import SandboxServer, ServerLost, ending
+from evalkit.sandbox.worker import SandboxServer, ServerLost, ending, sweep
 
 SESSION_SECONDS = 3600.0
 """CPU seconds of a whole session."""
@@ -49,6 +49,7 @@ class Interpreter:
 
     def __init__(self, backend: Backend | None = None, memory_mb: int = 4096) -> None:
         """Start one; SandboxError where no sandbox works."""
+        sweep()
         self._worker = SandboxServer(backend or choose())
         talk, inner = socket.socketpair()
         self._output, write_end = os.pipe()
@@ -122,10 +123,10 @@ class Interpreter:
             while "stopped" not in report:
                 report = self._worker.receive(REPORT_SECONDS)
             stopped = report["stopped"]
-            failure = {"timeout": "timeout", "setup": "harness_error"}.get(stopped, "killed")
+            failure = {"timeout": "timeout", "setup": "harness_error", "full": "harness_error"}.get(stopped, "killed")
             files = f"more than {FOLDER_BYTES >> 20} MiB or too many files"
-            why = {"timeout": "out of time", "files": files, "setup": report["message"]}.get(stopped, "")
-            why = why or f"the interpreter ended ({ending(report['status'])})"
+            reasons = {"timeout": "out of time", "files": files, "full": "the disk is full", "setup": report["message"]}
+            why = reasons.get(stopped) or f"the interpreter ended ({ending(report['status'])})"
         except ServerLost:
             pass
         while self._drain():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import queue
+import tempfile
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -10,13 +12,13 @@ from functools import lru_cache
 
 from evalkit.sandbox.backend import Backend, SandboxError, candidates
 from evalkit.sandbox.records import Program, ProgramOutcome
-from evalkit.sandbox.worker import TESTS_ENDED, SandboxServer, ServerLost
+from evalkit.sandbox.worker import DISK_FULL, TESTS_ENDED, SandboxServer, ServerLost, sweep
 
 ATTEMPTS = 3
 """How often a program is run whose server, or whose own process, is killed from outside."""
 KILLED = ("no verdict (killed by SIGKILL)", TESTS_ENDED)
 """When memory runs out, the kernel may choose a program that has done nothing wrong."""
-ADVICE = "install bubblewrap, or use a kernel with Landlock (5.13), or accept the risk with --unsafe-code"
+ADVICE = "install bubblewrap, or use a kernel with Landlock (6.12), or accept the risk with --unsafe-code"
 
 PROBE = """
 import os, posix, socket
@@ -27,9 +29,12 @@ def denied(work, *args):
         return True
     return False
 def outside():
+    pair, _ = socket.socketpair()
     return [
         denied(open, '/etc/passwd'), denied(open, '/tmp/evalkit-probe', 'w'), denied(open, '/proc/1/environ'),
-        denied(posix.listdir, '/root'), denied(socket.socket), denied(posix.fork),
+        denied(open, CANARY), denied(open, CANARY, 'a'), denied(socket.socket), denied(posix.fork),
+        denied(socket.socketpair, socket.AF_UNIX, socket.SOCK_DGRAM), denied(pair.sendto, b'x', CANARY),
+        denied(pair.sendmsg, [b'x'], [], 0, CANARY), denied(pair.sendmsg, [b'x']),
         denied(posix.kill, posix.getppid(), 0), denied(posix.chmod, '/dev/null', 0o666),
         denied(posix.execv, '/bin/true', ['true']),
     ]
@@ -46,12 +51,19 @@ class _Slots:
 
     def __init__(self, count: int, backend: Backend) -> None:
         self.backend = backend
+        self.filled: list[tuple[float, float]] = []
+        """When programs ran that took the room on a disk which all share: begin and end, by the monotonic clock."""
         self.free: queue.SimpleQueue[SandboxServer | None] = queue.SimpleQueue()
         for _ in range(count):
             self.free.put(None)
 
-    def run(self, program: Program) -> ProgramOutcome:
-        """The outcome of a program on whichever server is free."""
+    def timed(self, program: Program) -> tuple[ProgramOutcome, float, float]:
+        """The outcome of a program, and when it began and ended."""
+        begun = time.monotonic()
+        return self.run(program), begun, time.monotonic()
+
+    def run(self, program: Program, alone: bool = False) -> ProgramOutcome:
+        """The outcome of a program on whichever server is free; `alone` says that no other runs meanwhile."""
         outcome = ProgramOutcome(
             "failed", "not judged: the sandbox's process ended again and again", failure_override="harness_error"
         )
@@ -60,8 +72,11 @@ class _Slots:
             lost = True
             try:
                 worker = worker or SandboxServer(self.backend)
-                outcome = worker.run(program)
+                begun = time.monotonic()
+                outcome = worker.run(program, alone)
                 lost = False
+                if worker.filled:
+                    self.filled.append((begun, time.monotonic()))
                 if outcome.message not in KILLED:
                     return outcome
             except ServerLost:
@@ -84,18 +99,33 @@ class _Slots:
 def run_programs(programs: Sequence[Program], workers: int, backend: Backend | None = None) -> list[ProgramOutcome]:
     """Outcomes in order; `workers` programs run at once and do not change them.
 
+    What failed while the disk was full, or while another program filled it, is run again when all others have ended,
+    alone.
     Raises SandboxError when nothing here confines programs and `backend` names none.
     """
     if not programs:
         return []
+    sweep()
     count = max(1, min(workers, len(programs)))
     slots = _Slots(count, backend or choose())
     executor = ThreadPoolExecutor(count)
     try:
-        return list(executor.map(slots.run, programs))
+        timed = list(executor.map(slots.timed, programs))
+        filled = list(slots.filled)
+        return [
+            slots.run(program, alone=True) if _doubtful(outcome, begun, ended, filled) else outcome
+            for program, (outcome, begun, ended) in zip(programs, timed, strict=True)
+        ]
     finally:
         executor.shutdown(cancel_futures=True)
         slots.close()
+
+
+def _doubtful(outcome: ProgramOutcome, begun: float, ended: float, filled: list[tuple[float, float]]) -> bool:
+    """Whether an outcome may be due to another program that took the room on a shared disk."""
+    if outcome.status == "passed":
+        return False
+    return outcome.message == DISK_FULL or any(begun < end and start < ended for start, end in filled)
 
 
 def run_program(program: Program, backend: Backend | None = None) -> ProgramOutcome:
@@ -126,7 +156,9 @@ def survey(unsafe: bool = False) -> tuple[Backend, str]:
 def trial(backend: Backend) -> str:
     """Why a backend does not confine; empty when it does: every forbidden act of a probe was refused."""
     try:
-        outcome = run_program(Program(PROBE, 10.0, tests=PROBE_TESTS), backend)
+        with tempfile.NamedTemporaryFile(prefix="evalkit-canary-") as canary:
+            source = f"CANARY = {canary.name!r}\n{PROBE}"
+            outcome = run_program(Program(source, 10.0, tests=PROBE_TESTS), backend)
     except SandboxError as error:
         return error.message
     return "" if outcome.status == "passed" else f"{backend.name} does not confine: {outcome.result}"

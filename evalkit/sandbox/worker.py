@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import select
@@ -25,6 +27,9 @@ from evalkit.sandbox.records import Program, ProgramOutcome, failure_of
 START_SECONDS = 60.0
 END_SECONDS = 5.0
 REPORT_BYTES = 1 << 16
+DISK_FULL = "not judged: the disk was full"
+NO_SPACE = f"[Errno {errno.ENOSPC}]"
+PREFIX = "evalkit-sandbox-"
 TESTS_ENDED = "not judged: the tests' process ended"
 SEQUENCED = getattr(socket, "SOCK_SEQPACKET", socket.SOCK_STREAM) if sys.platform == "linux" else socket.SOCK_STREAM
 
@@ -44,13 +49,47 @@ def scratch_errors() -> Iterator[None]:
         raise SandboxError(message, "free some space there, or set TMPDIR to another folder") from error
 
 
+def own_folder() -> tuple[str, int]:
+    """A new temporary folder, and a descriptor that locks it for as long as this process lives."""
+    while True:
+        folder = tempfile.mkdtemp(prefix=PREFIX)
+        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.stat(folder), os.fstat(lock)):
+                return folder, lock  # else another process swept it before it was locked
+        os.close(lock)
+
+
+def sweep() -> None:
+    """Remove what killed runs of this user have left: folders that nobody has locked."""
+    with suppress(OSError), os.scandir(tempfile.gettempdir()) as entries:
+        for entry in entries:
+            if entry.name.startswith(PREFIX):
+                with suppress(OSError):
+                    _sweep(entry.path)
+
+
+def _sweep(folder: str) -> None:
+    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        if os.fstat(lock).st_uid == os.geteuid():
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            wipe(folder)
+            os.rmdir(folder)
+    finally:
+        os.close(lock)
+
+
 class SandboxServer:
     """A server at work; to be closed."""
 
     def __init__(self, backend: Backend) -> None:
         """Start one; SandboxError when it does not come up."""
         with scratch_errors():
-            self.folder = tempfile.mkdtemp(prefix="evalkit-sandbox-")
+            self.folder, self._lock = own_folder()
+        self.filled = False
+        """Whether the last program took, or lacked, room on a disk that it shares with others."""
         self.control, inner = socket.socketpair(socket.AF_UNIX, SEQUENCED)
         try:
             with inner:
@@ -58,6 +97,7 @@ class SandboxServer:
         except SandboxError:
             self.control.close()
             shutil.rmtree(self.folder)
+            os.close(self._lock)
             raise
         try:
             self.receive(START_SECONDS)
@@ -95,7 +135,7 @@ class SandboxServer:
         found: dict[str, Any] = json.loads(message)
         return found
 
-    def run(self, program: Program) -> ProgramOutcome:
+    def run(self, program: Program, alone: bool = False) -> ProgramOutcome:
         """The outcome of a program; ServerLost when this server can give none."""
         started = time.monotonic()
         order = {"given": program.given, "tests": program.tests, "entry_point": program.entry_point}
@@ -117,7 +157,8 @@ class SandboxServer:
                 os.close(write_end)
             report = self.receive(program.timeout * BUSY_FACTOR + BUSY_SECONDS + START_SECONDS)
             verdict = answer.read()
-        return judged(program, report, verdict, time.monotonic() - started)
+        self.filled = not report["counted"] and report["stopped"] in ("files", "full")
+        return judged(program, report, verdict, time.monotonic() - started, alone)
 
     def close(self) -> None:
         """End the server with all that it started, and remove its folder."""
@@ -130,6 +171,7 @@ class SandboxServer:
         with suppress(FileNotFoundError):
             wipe(self.folder)
             os.rmdir(self.folder)
+        os.close(self._lock)
 
     def _kill(self) -> None:
         """The whole process group: programs cannot leave it."""
@@ -151,8 +193,12 @@ def libraries_of(program: Program) -> list[str]:
     return [name for name in LIBRARIES if name in program.source or name in program.tests]
 
 
-def judged(program: Program, report: Mapping[str, Any], verdict: bytes, seconds: float) -> ProgramOutcome:
-    """The outcome behind a server's report and the verdict of the tests' process."""
+def judged(program: Program, report: Mapping[str, Any], verdict: bytes, seconds: float, alone: bool) -> ProgramOutcome:
+    """The outcome behind a server's report and the verdict of the tests' process.
+
+    A disk that is shared with others and full makes right programs fail: then there is no verdict. One that was full
+    for a moment is known by the program's own error, which is believed unless the program ran `alone`.
+    """
     stopped, cpu = report["stopped"], report["cpu"]
     if stopped == "timeout" or cpu >= program.timeout:
         return ProgramOutcome("timed out", seconds=seconds)
@@ -160,6 +206,8 @@ def judged(program: Program, report: Mapping[str, Any], verdict: bytes, seconds:
         return ProgramOutcome(
             "failed", f"more than {FOLDER_BYTES >> 20} MiB or too many files", seconds, failure_override="killed"
         )
+    if stopped == "full":
+        return ProgramOutcome("failed", DISK_FULL, seconds, failure_override="harness_error")
     if stopped or not verdict:
         busy = "the machine was too busy to run it" if stopped == "busy" else ""
         message = report["message"] or busy
@@ -172,6 +220,8 @@ def judged(program: Program, report: Mapping[str, Any], verdict: bytes, seconds:
         return ProgramOutcome("failed", f"no verdict ({ending(report['status'])})", seconds, failure_override="killed")
     if found["status"] == "unjudged":
         return ProgramOutcome("failed", f"not judged: {found['message']}", seconds, failure_override="harness_error")
+    if NO_SPACE in found["message"] and not report["counted"] and not alone:
+        return ProgramOutcome("failed", DISK_FULL, seconds, failure_override="harness_error")
     kind = "syntax_error" if found["compiling"] else failure_of(found["error"])
     return ProgramOutcome("failed", found["message"], seconds, found["error"], kind)
 

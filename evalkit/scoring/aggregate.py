@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from evalkit.configs.benchmark import axes_of
@@ -17,6 +17,15 @@ from evalkit.scoring.metrics import make_metric
 from evalkit.scoring.score import SubsetResult
 
 Level = Literal["headline", "group", "subset"]
+
+
+def blank_score(model: str, benchmark: Benchmark, row: str, metric: str, level: Level) -> Score:
+    """A table row that says what it is of, and has no number yet."""
+    version = benchmark.hash[:6]
+    return Score(
+        model=model, benchmark=benchmark.name, version=version, mode=benchmark.mode, row=row, metric=metric,
+        value=None, n=0, n_expected=0, level=level,
+    )  # fmt: skip
 
 
 def scores_of(
@@ -128,11 +137,11 @@ class _Rows:
 
     def _full(self, part: Mapping[str, str]) -> int:
         """How many subsets the benchmark has, chosen or not."""
-        listed = self.benchmark.resolved.get("subsets")
+        listed = self.benchmark.subsets
         in_groups = {name for g in self.benchmark.groups for name in g.members}
         axes = axes_of(self.benchmark.resolved)
         cells = math.prod(len(values) for values in axes.values()) if axes else 0
-        return max(len(listed) if isinstance(listed, list) else len(in_groups), cells, len(part))
+        return max(len(listed) if isinstance(listed, tuple) else len(in_groups), cells, len(part))
 
     def _over(self, metric: str, row: str, part: Mapping[str, str], full: int, level: Level) -> Score:
         results = [self.results[s] for s in part if s in self.results]
@@ -146,19 +155,14 @@ class _Rows:
         if self.benchmark.average.name == "groups" and row in of_groups:  # inside of a group all count the same
             weights = [1.0] * len(members)
         errors = [r.stderr if metric == self.primary else r.stderrs.get(metric) for r in results]
-        return Score(
-            model=self.model,
-            benchmark=self.benchmark.name,
-            version=self.benchmark.hash[:6],
+        return replace(
+            blank_score(self.model, self.benchmark, row, metric, level),
             mode=self._mode(part),
-            row=row,
-            metric=metric,
             value=stats.weighted_mean(values, weights) if averaged else None,
             n=sum(r.n for r in results),
             n_expected=sum(r.n_expected for r in results),
             stderr=stats.standard_error_of_mean(errors, weights) if averaged else None,
             issues=self._issues(metric, list(part), full),
-            level=level,
             n_samples=sum(r.n_samples for r in results),
             counts=_total([r.counts for r in results], full - len(part)),
         )
@@ -177,8 +181,19 @@ class _Rows:
         if without := sum(r.without_gold for r in results):
             issues.append(Issue("no_gold", f"{without} rows have no gold and are left out"))
         if unfinished := sum(r.counts.unfinished for r in results):
-            text = f"{unfinished} replies ended during reasoning (length limit)"
-            issues.append(Issue("ended_in_reasoning", text))
+            cut = "length limit or stop string" if any(r.undeclared for r in results) else "length limit"
+            issues.append(Issue("ended_in_reasoning", f"{unfinished} replies ended during reasoning ({cut})"))
+        if traces := sum(r.undeclared for r in results):
+            text = f"{traces} replies have a reasoning trace, removed before extraction (--reasoning declares it)"
+            issues.append(Issue("trace_removed", text))
+        if shown := sum(r.own_exemplars for r in results):
+            issues.append(Issue("own_exemplars", f"{shown} samples stand among their own exemplars"))
+        if damaged := sum(r.damaged for r in results):
+            text = f"{damaged} lines of the store are damaged and do not count: the same command asks again"
+            issues.append(Issue("damaged_lines", text))
+        if any(r.data_changed for r in results):
+            text = "the data changed since the run: scored by the rows as they are now"
+            issues.append(Issue("data_changed", text))
         return tuple(issues)
 
     def _mode(self, part: Mapping[str, str]) -> str:
@@ -197,18 +212,13 @@ class _Rows:
         counts = [r.parts[metric] for r in having]
         broken = [s for s in part if self.causes.get(s) or s not in self.results or self.results[s].problem]
         issues = [Issue("subsets_left_out", f"{len(part)} of {full} subsets")] if len(part) < full else []
-        return Score(
-            model=self.model,
-            benchmark=self.benchmark.name,
-            version=self.benchmark.hash[:6],
+        return replace(
+            blank_score(self.model, self.benchmark, row, metric, level),
             mode=self._mode(part),
-            row=row,
-            metric=metric,
             value=stats.weighted_mean([r.results[metric] for r in having], counts) if having and not broken else None,
             n=sum(counts),
             n_expected=sum(counts) + sum(r.n_expected - r.n for r in results),
             issues=tuple(issues),
-            level=level,
             counts=Counts(left_out=full - len(part)),
         )
 
@@ -243,21 +253,11 @@ def contrast_scores(model: str, benchmark: Benchmark, losses: Mapping[str, Losse
     """Table rows of the benchmark's comparison of its subsets; `losses`: subset -> those of its texts."""
     if benchmark.contrast is None:
         return []
+    rows = make_contrast(benchmark.contrast).compare(losses)
+    blanks = [blank_score(model, benchmark, f"{benchmark.row}-{row.name}", METRIC, "group") for row in rows]
     return [
-        Score(
-            model=model,
-            benchmark=benchmark.name,
-            version=benchmark.hash[:6],
-            mode=benchmark.mode,
-            row=f"{benchmark.row}-{found.name}",
-            metric=METRIC,
-            value=found.value,
-            n=found.n,
-            n_expected=found.n,
-            level="group",
-            p_value=found.p,
-        )
-        for found in make_contrast(benchmark.contrast).compare(losses)
+        replace(blank, value=row.value, n=row.n, n_expected=row.n, p_value=row.p)
+        for blank, row in zip(blanks, rows, strict=True)
     ]
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from evalkit.core import stats
+from evalkit.core.records import Score
 from evalkit.scoring.metrics import Judged, Metric
 from evalkit.scoring.metrics.base import VALUE
 
@@ -27,16 +28,12 @@ def standard_errors(metric: Metric, judged: Sequence[Judged], results: Mapping[s
         samples.setdefault(item.sample_id, []).append(item)
     if len(samples) < 2:
         return {}
-    means = _means(list(samples.values()))
-    is_mean = [
-        n for n, v in results.items() if means and math.isclose(v, stats.mean(means), rel_tol=EQUAL, abs_tol=EQUAL)
-    ]
-    errors = {}
-    if means and metric.name in is_mean:
+    errors: dict[str, float] = {}
+    means, value = _means(list(samples.values())), results.get(metric.name)
+    if means and value is not None and math.isclose(value, stats.mean(means), rel_tol=EQUAL, abs_tol=EQUAL):
         errors[metric.name] = stats.standard_error(means) or 0.0
-    if set(results) - set(errors):
-        jackknife = _jackknife(metric, list(samples.values()), results)
-        errors |= {name: error for name, error in jackknife.items() if name not in errors}
+    if metric.repeatable and set(results) - set(errors):
+        errors = {**_jackknife(metric, list(samples.values()), results), **errors}
     return errors
 
 
@@ -61,3 +58,14 @@ def _jackknife(metric: Metric, samples: Sequence[Sequence[Judged]], results: Map
             middle = stats.mean(values)
             errors[name] = math.sqrt((count - 1) / count * math.fsum((v - middle) ** 2 for v in values))
     return errors
+
+
+def interval_of(score: Score) -> tuple[float, float] | None:
+    """The 95 % interval of a score in its own unit, by the normal distribution, cut at 0 and 100 where it is a share.
+
+    None without a standard error, and where that is 0 (all samples alike): a normal interval would have no width.
+    """
+    if score.value is None or not score.stderr:
+        return None
+    low, high = score.value - stats.Z95 * score.stderr, score.value + stats.Z95 * score.stderr
+    return (max(0.0, low), min(100.0, high)) if 0 <= score.value <= 100 else (low, high)

@@ -9,12 +9,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from evalkit.core.errors import EvalkitError
-from evalkit.core.reasoning import NONE, UNFINISHED, Reasoning, split_thinking
+from evalkit.core.reasoning import NONE, UNFINISHED, Reasoning, split_reasoning, undeclared
 from evalkit.core.records import Benchmark, Counts, Issue, Reply, Sample, Verdict
 from evalkit.results.index import IndexedSample
 from evalkit.sandbox import SandboxError, choose, run_programs
 from evalkit.sandbox.records import FAILURE, FAILURES
-from evalkit.scoring import contrasts as _contrasts
 from evalkit.scoring.context import context_of, filled_steps
 from evalkit.scoring.errors import standard_errors
 from evalkit.scoring.extract import extract
@@ -22,12 +21,10 @@ from evalkit.scoring.metrics import Case, Judged, Metric, Tools, Values, make_me
 from evalkit.scoring.metrics.base import gold_fault
 from evalkit.scoring.metrics.golds import has_gold
 
-__all__ = ["_contrasts"]  # imported so that contrasts are registered wherever metrics are
-
 MIN_SAMPLES_FOR_CONSTANT_CHECK = 8
-"""From this many samples on, equal scores for all labels of all of them are taken for a broken engine."""
+"""From this many samples on, equal scores for all labels of all of them mean a broken engine."""
 THINKING = "thinking"
-"""Detail of a reasoning model's verdict: whether the reply has thinking in it."""
+"""Detail of a verdict: whether the reply has a reasoning trace."""
 FAULT = "fault"
 """Detail of a verdict: why an answer cannot be judged."""
 NEEDS_CODE = "not run: scoring executes generated programs, give --allow-code"
@@ -62,7 +59,7 @@ class Options:
         try:
             choose(self.unsafe_code)
         except SandboxError as error:
-            return Issue("no_sandbox", f"not run: {error.message} ({error.hint})")
+            return Issue("no_sandbox", f"not run: {error.clause}")
         return None
 
     def unconfined(self) -> bool:
@@ -98,6 +95,14 @@ class SubsetResult:
     """Which sample cannot be judged, and why."""
     without_gold: int = 0
     """Samples that have no gold: they are left out, of the expected ones too."""
+    undeclared: int = 0
+    """Replies with a reasoning trace, of a model that declares none."""
+    own_exemplars: int = 0
+    """Samples that stand among their own exemplars."""
+    damaged: int = 0
+    """Lines of the store that do not match their checksums, or hold no reply; 0 where every sample is answered."""
+    data_changed: bool = False
+    """Whether the samples were read from data that is not what the model was asked."""
 
 
 def score_subset(
@@ -112,16 +117,19 @@ def score_subset(
     """Judge every sample of a subset by the replies in the store.
 
     `benchmark` has as many draws as the samples were asked for. `reasoning` says how the model marks its
-    reasoning. `noise` is the uncertainty of a text's total log-probability in nats, where the engine measured
-    one (half precision): verdicts then keep their margins, and those below it are counted.
+    reasoning; without it the usual marks are looked for. `noise` is the uncertainty of a text's total
+    log-probability in nats, where the engine measured one (half precision): verdicts then keep their margins,
+    and those below it are counted.
     """
     metric = make_metric(benchmark.metric)
-    scored = [s for s in samples if has_gold(s.sample.gold)] if metric.uses_gold else samples
+    checked = benchmark.golds == "checked"
+    scored = [s for s in samples if has_gold(s.sample.gold)] if metric.uses_gold and checked else samples
+    marks = reasoning or (undeclared(r.text or "" for r in replies.values()) if benchmark.mode == "gen" else None)
     cases, verdicts = [], []
     for indexed in scored:
-        fault = gold_fault(metric, benchmark, indexed.sample)
+        fault = gold_fault(metric, benchmark, indexed.sample) if checked else ""
         for draw in _draws(indexed, benchmark):
-            verdict, case = _read(benchmark, indexed.sample, draw, replies, reasoning, fault)
+            verdict, case = _read(benchmark, indexed.sample, draw, replies, marks, fault)
             verdicts.append(verdict)
             cases += [case] if case else []
     broken = _constant(verdicts) if benchmark.mode != "gen" else None
@@ -162,6 +170,7 @@ def score_subset(
         faults=len(faults),
         first_fault=faults[0] if faults else "",
         without_gold=len(samples) - len(scored),
+        undeclared=0 if reasoning else sum(v.detail.get(THINKING, NONE) != NONE for v in verdicts),
     )
 
 
@@ -201,7 +210,7 @@ def _judged_apart(metric: Metric, cases: Sequence[Case], options: Options) -> li
     """The values of each case, or why it cannot be judged; one that fails leaves the others as they are."""
     try:
         return list(metric.judge(cases, options.tools()))
-    except Exception:  # which case was it? Programs were run in vain; faults of their rows are seen before
+    except Exception:  # one by one, to find which case it was
         values: list[Values | str] = []
         for case in cases:
             try:
@@ -233,7 +242,7 @@ def _faulty(verdict: Verdict, reason: str) -> Verdict:
 def reason_of(error: Exception) -> str:
     """A failure as one clause."""
     if isinstance(error, EvalkitError):
-        return f"{error.message} ({error.hint})" if error.hint else error.message
+        return error.clause
     return f"{type(error).__name__}: {error}"
 
 
@@ -272,13 +281,15 @@ def _read(
     if benchmark.mode == "gen":
         (reply,) = answered.values()
         text = reply.text or ""
-        parts = split_thinking(text, reasoning, benchmark.gen.stop) if reasoning else None
+        parts = split_reasoning(text, reasoning, benchmark.gen.stop)
         answer: Any = None
         try:
-            answer = extract(parts.answer if parts else text, filled_steps(benchmark, sample), context)
+            answer = extract(parts.answer, filled_steps(benchmark, sample), context)
         except Exception as error:  # a step may fail on one reply, or on what it needs of one row
             fault = fault or f"no answer can be extracted: {reason_of(error)}"
-        detail = {"text": text, "finish": reply.finish, **({THINKING: parts.thinking} if parts else {})}
+        detail = {"text": text, "finish": reply.finish}
+        if reasoning or parts.thinking != NONE:
+            detail[THINKING] = parts.thinking
     else:
         scores = {label: reply.nll or 0.0 for label, reply in answered.items()}
         answer = min(scores, key=lambda label: scores[label])  # the first label wins a tie

@@ -137,7 +137,7 @@ def test_doctor_says_how_to_mend() -> None:
     done = helpers.run("doctor", "--json")
     found = {f["what"]: f for f in json.loads(done.stdout)}
     assert {"python", "torch", "cpu", "gpu", "data root", "hub", "sandbox"} <= set(found)
-    assert not found["data root"]["ok"] and "EVALKIT_DATA" in found["data root"]["mend"]
+    assert not found["data root"]["ok"] and "EVALKIT_DATA" in found["data root"]["fix"]
     with_data = {f["what"]: f for f in json.loads(helpers.run("doctor", "--json", "--data-root", "samples").stdout)}
     assert with_data["data root"]["ok"]
 
@@ -156,7 +156,7 @@ def test_doctor_says_which_path_a_model_takes(tiny_model: Path, tmp_path: Path) 
     config.mkdir()
     broken = helpers.run("doctor", "--model", config, "--json")
     (only,) = json.loads(broken.stdout)
-    assert broken.returncode == 1 and only["what"] == "model" and not only["ok"] and only["mend"]
+    assert broken.returncode == 1 and only["what"] == "model" and not only["ok"] and only["fix"]
 
 
 def test_python_interface(tmp_path: Path) -> None:

@@ -42,3 +42,9 @@ def test_doubtful_yaml_names_its_line(text: str, line: int, part: str) -> None:
         parse_yaml(text, FILE)
     assert f"x.yaml:{line}" in caught.value.message
     assert part in str(caught.value)
+
+
+def test_folded_texts_are_plain_text() -> None:
+    text = "a: >-\n  one\n  two\n\n  three\nb: >\n  one\n  two\nc: |\n  one\n  two\n"
+    data = parse_yaml(text, Path("x.yaml")).data
+    assert data == {"a": "one two\nthree", "b": "one two\n", "c": "one\ntwo\n"}

@@ -18,6 +18,7 @@ from evalkit.core.packages import package_path
 from evalkit.data.fetch import fetch_benchmarks, question_answer_blocks
 from evalkit.data.files import DataRoot, SplitSource, local_files, read_file, text_mode, write_file
 from evalkit.data.sources import load_rows, open_root
+from tests.data.web import Web
 
 ROWS = [{"a": "1", "b": "ü\n"}, {"a": "2", "b": ""}]
 
@@ -90,7 +91,7 @@ def test_roots(tmp_path: Path) -> None:
         open_root(tmp_path / "absent")
 
 
-def test_fetch_exemplars_by_checksum(tmp_path: Path, shared: Path) -> None:
+def test_fetch_exemplars_by_checksum(tmp_path: Path, shared: Path, web: Web) -> None:
     """The published exemplars come out of their publication's form, byte for byte."""
     published = (shared / "data" / "fewshot" / "gsm8k_gen_17d0dc.jsonl").read_text(encoding="utf-8")
     turns = [json.loads(line) for line in published.splitlines()]
@@ -104,21 +105,23 @@ def test_fetch_exemplars_by_checksum(tmp_path: Path, shared: Path) -> None:
     assert question_answer_blocks(source.read_text(encoding="utf-8")) == published
     put(tmp_path / "root" / "openai" / "gsm8k" / "main" / "test.jsonl", jsonl([{"question": "q", "answer": "#### 1"}]))
     configs = tmp_path / "configs"
+    url = web.serve(source.read_bytes())
     put(
         configs / "dataset_configs" / "mine_gen.yaml",
-        f"base: gsm8k_gen_17d0dc\nshots: {{fetch: {{url: '{source.as_uri()}', convert: question_answer_blocks}}}}\n",
+        f"base: gsm8k_gen_17d0dc\nshots: {{fetch: {{url: '{url}', convert: question_answer_blocks}}}}\n",
     )
     lines = list(fetch_benchmarks(["mine_gen"], tmp_path / "root", [str(configs)]))
     assert (tmp_path / "root" / "fewshot" / "gsm8k_gen_17d0dc.jsonl").read_text(encoding="utf-8") == published
     assert "as published" in lines[0]
 
 
-def test_fetch_refuses_other_exemplars(tmp_path: Path) -> None:
+def test_fetch_refuses_other_exemplars(tmp_path: Path, web: Web) -> None:
     source = put(tmp_path / "prompt.txt", "Question: x\nLet's think step by step\n1\n")
     put(tmp_path / "root" / "openai" / "gsm8k" / "main" / "test.jsonl", jsonl([{"question": "q", "answer": "#### 1"}]))
+    url = web.serve(source.read_bytes())
     put(
         tmp_path / "configs" / "mine_gen.yaml",
-        f"base: gsm8k_gen_17d0dc\nshots: {{fetch: {{url: '{source.as_uri()}', convert: question_answer_blocks}}}}\n",
+        f"base: gsm8k_gen_17d0dc\nshots: {{fetch: {{url: '{url}', convert: question_answer_blocks}}}}\n",
     )
     with pytest.raises(DataError, match="not the published ones"):
         list(fetch_benchmarks(["mine_gen"], tmp_path / "root", [str(tmp_path / "configs")]))

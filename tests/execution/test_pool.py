@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from evalkit import session
-from evalkit.core.errors import StoreError
+from evalkit.core.errors import DeviceError, StoreError
 from evalkit.core.records import Job, Reply, Request
 from evalkit.engines.fake import FakeEngine
 from evalkit.execution import events, slurm
@@ -56,6 +56,7 @@ EVENTS = [
     events.LoadFailed("ModelError", "no weights", "look"),
     events.JobProgress(3, 1, 2),
     events.JobDone(3, 8, 0.25, 1, "no answer"),
+    events.JobDone(3, 8, 0.25, peak_memory=1 << 33),
     events.JobFailed(3, "MemoryError", "out of memory", "smaller", worker_ends=True),
     events.ReplyMade(3, "s/1", "A", Reply("k", text="\ud800 \u2028 ü", n_tokens=4)),
     events.RequestIndexed(3, {"sample": "s/1", "keys": {"A": "k"}}),
@@ -80,17 +81,17 @@ def test_what_is_no_event_is_refused(line: str) -> None:
 
 
 class FailingEngine(FakeEngine):
-    """Runs out of memory at its first job; asked again, it would answer nonsense."""
+    """Fails at its first job; asked again, it would answer nonsense."""
 
-    def __init__(self, spec: Any, fails: bool) -> None:
+    def __init__(self, spec: Any, error: Exception | None) -> None:
         super().__init__(spec)
-        self.fails, self.calls, self.closed = fails, 0, False
+        self.error, self.calls, self.closed = error, 0, False
 
     def run(self, requests: Sequence[Request]) -> Iterator[Reply]:
         self.calls += 1
         assert not self.closed, "a closed engine is used"
-        if self.fails:
-            raise MemoryError
+        if self.error:
+            raise self.error
         yield from super().run(requests)
 
     def close(self) -> None:
@@ -98,12 +99,13 @@ class FailingEngine(FakeEngine):
         raise RuntimeError("the device is lost")  # must not end the command
 
 
-def test_an_engine_that_ran_out_of_memory_is_not_used_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("error", [MemoryError(), DeviceError("cuda:0 failed: an illegal memory access")])
+def test_an_engine_that_cannot_go_on_is_not_used_again(error: Exception, tmp_path: Path) -> None:
     planned, store = planned_run(tmp_path, {"m": {}})
     engines: list[FailingEngine] = []
 
     def load() -> Worker:
-        engines.append(FailingEngine(planned.plan.models["m"], fails=not engines))
+        engines.append(FailingEngine(planned.plan.models["m"], None if engines else error))
         return Worker(store, planned.plan, "m", "here", engines[-1])
 
     jobs = make_jobs(planned)
@@ -111,6 +113,31 @@ def test_an_engine_that_ran_out_of_memory_is_not_used_again(tmp_path: Path) -> N
     outcome = Pool(launcher, planned.plan, jobs, lambda job, share: None, tries=1).run()
     assert outcome.failures == () and unanswered(store, jobs) == []
     assert [engine.calls for engine in engines] == [1, len(jobs) + 1] and all(engine.closed for engine in engines)
+
+
+class CountingEngine(FakeEngine):
+    """Takes more memory with every reply."""
+
+    taken = 100
+
+    def run(self, requests: Sequence[Request]) -> Iterator[Reply]:
+        for reply in super().run(requests):
+            self.taken += 1
+            yield reply
+
+    def describe(self) -> Mapping[str, Any]:
+        return {**super().describe(), "peak_memory": self.taken}
+
+
+def test_the_peak_of_memory_is_that_of_the_jobs(tmp_path: Path) -> None:
+    """Not that of loading, after which the other facts are told."""
+    planned, store = planned_run(tmp_path, {"m": {}})
+    jobs = make_jobs(planned)
+    engine = CountingEngine(planned.plan.models["m"])
+    launcher = InProcessLauncher("here", lambda model: lambda: Worker(store, planned.plan, "m", "here", engine))
+    outcome = Pool(launcher, planned.plan, jobs, lambda job, share: None).run()
+    asked = sum(4 * (job.stop - job.start) for job in jobs)
+    assert outcome.facts["m"] == {**engine.describe(), "peak_memory": 100 + asked}
 
 
 def test_a_model_that_cannot_be_loaded_does_not_end_the_others(tmp_path: Path) -> None:

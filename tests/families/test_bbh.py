@@ -231,7 +231,7 @@ def test_every_subset_s_exemplar_file_is_checked(shared: Path, tmp_path: Path) -
 def test_fetch_brings_each_subset_s_exemplars(shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
-    def published(url: str) -> str:
+    def published(url: str, root: Path) -> str:
         asked.append(url)
         name = url.rpartition("/")[2]
         return (shared / "data" / "lukaemon" / "bbh" / "cot-prompts" / name).read_text(encoding="utf-8")
@@ -244,6 +244,6 @@ def test_fetch_brings_each_subset_s_exemplars(shared: Path, tmp_path: Path, monk
         file = tmp_path / "lukaemon" / "bbh" / "cot-prompts" / f"{member.name}.txt"
         assert file_sha256(file) == member.variables["sha256"]
     assert not list(fetch._fetch_exemplars(benchmark, tmp_path))
-    monkeypatch.setattr(fetch, "_download", lambda url: "something else")
+    monkeypatch.setattr(fetch, "_download", lambda url, root: "something else")
     with pytest.raises(DataError, match="not the published ones"):
         list(fetch._fetch_exemplars(benchmark, tmp_path / "other"))

@@ -12,7 +12,7 @@ from evalkit.configs.model import model_from
 from evalkit.configs.resolve import resolve_datasets
 from evalkit.core.records import Benchmark, Kind, Score, Verdict
 from evalkit.plan.check import load_benchmark_config
-from evalkit.plan.manifest import to_manifest
+from evalkit.plan.manifest import from_manifest, to_manifest
 from evalkit.plan.plan import Pair, PairFacts, RunPlan
 from evalkit.plan.task import Cut
 from evalkit.report.reference import read_table
@@ -42,12 +42,13 @@ def run(
     fingerprint: str = "f" * 32,
     cut: Cut = Cut(),  # noqa: B008
     models: Sequence[str] = (),
+    kind: Kind = "base",
 ) -> RunStore:
     """A finished run. `verdicts`: (model, benchmark, subset) -> judgements."""
     names = list(models) or list(dict.fromkeys(s.model for s in scores))
     by_name = {b.name: b for b in benchmarks}
     plan = RunPlan(
-        models={m: model_from(m, {"path": m, "kind": "base", "engine": "fake"}, "") for m in names},
+        models={m: model_from(m, {"path": m, "kind": kind, "engine": "fake"}, "") for m in names},
         fingerprints=dict.fromkeys(names, fingerprint),
         benchmarks=by_name,
         selected={b.name: tuple(m.name for m in b.members) for b in benchmarks},
@@ -65,6 +66,11 @@ def run(
     store.write_scores({"scores": [encode_score(s) for s in scores], "limited": cut.is_cut, "complete": complete})
     store.set_status(COMPLETE if complete else INCOMPLETE)
     return store
+
+
+def plan_of(store: RunStore) -> RunPlan:
+    """The plan of a run."""
+    return from_manifest(store.manifest())
 
 
 def published(table: str, column: str, model: str, shift: Mapping[str, float] | None = None) -> list[Score]:

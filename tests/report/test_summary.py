@@ -189,6 +189,29 @@ def test_markdown_has_the_same_cells() -> None:
     ]  # fmt: skip
 
 
+def test_standard_errors_stand_beside_the_scores() -> None:
+    scores = [
+        score("a", 65.844, "m", stderr=0.404),
+        score("b", 50.0, "m", stderr=5.0, issues=(Issue("left_truncated", "cut"),)),
+        replace(score("c", 50.0, "m", stderr=5.0), n=97, n_expected=100),
+        score("d", 12.0, "m"),
+        score("e", None, "m", stderr=1.0, issues=(Issue("failed", "died"),)),
+    ]
+    table = make_table(scores, ["m"])
+    cells = ["65.84 ±0.40", "50.00* ±5.00", "50.00 (97/100) ±5.00", "12.00", "failed"]
+    for text in (as_text(table), as_markdown(table)):
+        assert all(f"{row} " in line or line.endswith(row) for row, line in zip(cells, rows_of(text), strict=True))
+        assert text.count("± one standard error") == 1
+    assert "±" not in as_text(make_table([score("d", 12.0, "m")], ["m"]))
+    rows = list(csv.DictReader(io.StringIO(as_csv(table))))
+    assert [row["stderr:m"] for row in rows] == ["0.404", "5.0", "5.0", "", ""]
+
+
+def rows_of(text: str) -> list[str]:
+    """Those lines of a table that begin with a name of one letter."""
+    return [line for line in text.splitlines() if re.match(r"(\| )?[a-e] ", line)]
+
+
 def test_own_summarizer(tmp_path: Path) -> None:
     (tmp_path / "summarizers").mkdir()
     (tmp_path / "summarizers" / "mine.yaml").write_text("rows: [b, {c: a}]\nreference: mine.csv\ndecimals: 1\n")

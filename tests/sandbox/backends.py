@@ -7,7 +7,10 @@ import pytest
 from evalkit.sandbox import Backend
 from evalkit.sandbox.backend import candidates
 
-FOUND = {backend.name: backend for backend, _ in candidates() if backend is not None}
+FOUND: dict[str, Backend] = {backend.name: backend for backend, _ in candidates() if backend is not None}
+ALONE = "bubblewrap alone"
+if "bubblewrap" in FOUND:
+    FOUND[ALONE] = Backend("bubblewrap", landlock=False)
 WHY_NOT = [why for backend, why in candidates() if backend is None]
 
 

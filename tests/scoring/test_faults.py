@@ -18,7 +18,9 @@ from evalkit.core.records import Benchmark, DataSpec, GenSpec, Group, Member, Na
 from evalkit.core.registry import METRICS
 from evalkit.data.files import DataRoot
 from evalkit.plan.check import load_benchmark_config
-from evalkit.plan.task import Task
+from evalkit.plan.manifest import from_manifest, to_manifest
+from evalkit.plan.plan import RunPlan
+from evalkit.plan.task import Cut, Task
 from evalkit.results.index import IndexedSample
 from evalkit.scoring.metrics import make_metric
 from evalkit.scoring.metrics.golds import has_gold
@@ -191,6 +193,9 @@ def test_a_step_that_fails_on_one_reply(monkeypatch: pytest.MonkeyPatch) -> None
     assert "cannot read this" in result.first_fault
 
 
+PLAIN = "mode: gen\ndata: {file: mine.jsonl}\ngold: g\nprompt: '{{ q }}'\n"
+
+
 def _task(folder: Path, rows: list[Any], config: str) -> Task:
     (folder / "mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (folder / "dataset_configs").mkdir(exist_ok=True)
@@ -213,11 +218,53 @@ def test_the_plan_names_benchmark_file_and_row(tmp_path: Path, metric: str, good
     assert all(part in caught.value.message for part in ("mine_gen", "mine.jsonl", "row 2", metric))
 
 
+@pytest.mark.parametrize(
+    ("config", "golds", "note"),
+    [
+        ("mode: gen\nmetric: {math_equivalence: {gold: [boxed_answer]}}", ["\\boxed{A}", "no box"], "row 1"),
+        ("mode: gen\nmetric: accuracy", ["A", None], "1 of 2 rows have no gold"),
+        ("mode: ppl\nlabels: [A, B]\nmetric: accuracy", ["A", "AB"], "row 1"),
+        ("mode: ppl\nlabels: [A, B]\nmetric: accuracy", ["A", None], "1 of 2 rows have no gold"),
+    ],
+)
+def test_golds_as_published_are_judged_and_named(tmp_path: Path, config: str, golds: list[Any], note: str) -> None:
+    config = f"data: {{file: mine.jsonl}}\ngold: g\nprompt: '{{{{ q }}}}'\n{config}\n"
+    rows = [{"q": "?", "g": gold} for gold in golds]
+    task = _task(tmp_path, rows, f"{config}golds: as_published\n")
+    task.check()
+    (said,) = task.gold_notes()
+    assert note in said and "as in the published results" in said
+    assert task.benchmark.hash == _task(tmp_path, rows, config).benchmark.hash
+    (subset,) = task.scored
+    names = task.benchmark.labels or ["0"]
+    indexed = [IndexedSample(s, {name: f"{s.id}/{name}" for name in names}) for s in task.samples(subset)]
+    stored = {key: Reply(key, text="A", nll=1.0 + i) for x in indexed for i, key in enumerate(x.keys.values())}
+    result = score_subset(task.benchmark, subset, indexed, stored, Options())
+    assert (result.n, result.n_expected, result.faults, result.without_gold) == (2, 2, 0, 0)
+    assert list(result.results.values()) == [50.0]
+
+
+def test_golds_as_published_that_are_all_absent_are_refused(tmp_path: Path) -> None:
+    config = "mode: gen\ndata: {file: mine.jsonl}\ngold: g\nprompt: '{{ q }}'\nmetric: accuracy\n"
+    with pytest.raises(DataError, match="no row has a gold"):
+        _task(tmp_path, [{"q": "?", "g": None}], f"{config}golds: as_published\n").check()
+
+
 def test_rows_without_a_gold(tmp_path: Path) -> None:
     config = "mode: gen\ndata: {file: mine.jsonl}\ngold: g\nprompt: '{{ q }}'\nmetric: accuracy\n"
     some = _task(tmp_path, [{"q": "?", "g": "x"}, {"q": "?", "g": None}, {"q": "?", "g": ""}], config)
     some.check()
-    assert some.without_gold() == 2
+    (note,) = some.gold_notes()
+    assert "2 of 3 rows have no gold" in note and "not scored" in note
     none = _task(tmp_path, [{"q": "?", "g": None}], config)
     with pytest.raises(DataError, match="no row has a gold"):
         none.check()
+
+
+def test_a_run_from_before_golds_were_checked_judges_all_its_rows(tmp_path: Path) -> None:
+    task = _task(tmp_path, [{"q": "?", "g": "x"}], f"{PLAIN}metric: accuracy\n")
+    plan = RunPlan({}, {}, {"mine_gen": task.benchmark}, {}, (), Cut(), 0, None, None)
+    manifest = to_manifest(plan, [])
+    assert from_manifest(manifest).benchmarks["mine_gen"].golds == "checked"
+    del manifest["benchmarks"]["mine_gen"]["golds"]
+    assert from_manifest(manifest).benchmarks["mine_gen"].golds == "as_published"

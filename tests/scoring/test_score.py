@@ -101,7 +101,7 @@ def test_averages_are_naive_over_subsets_and_partial_ones_say_so(task: Task) -> 
     assert "2 of 57 subsets" in rows["mmlu"].flag and "2 of 19 subsets" in rows["mmlu-stem"].flag
     assert rows["mmlu"].stderr == pytest.approx((3.0**2 + 3.0**2) ** 0.5 / 2)
     assert "mmlu-other" not in rows and rows["mmlu-anatomy"].level == "subset"
-    assert cell(rows["mmlu"]) == "75.00 (19/20)*"
+    assert cell(rows["mmlu"]) == "75.00 (19/20)* ±2.12"
 
 
 def test_nothing_is_averaged_over_a_gap(task: Task) -> None:

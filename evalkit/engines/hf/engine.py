@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 import transformers
 
-from evalkit.core.errors import ConfigError, ModelError
+from evalkit.core.errors import ConfigError, DeviceError, ModelError, first_line
 from evalkit.core.records import ModelSpec, Reply, Request
 from evalkit.core.registry import did_you_mean
 from evalkit.engines.hf.generate.path import LONG, along_path, path_fits
@@ -18,7 +19,7 @@ from evalkit.engines.hf.generate.stream import prefix_length, stream, stream_fit
 from evalkit.engines.hf.load.load import load
 from evalkit.engines.hf.load.probe import pads_well
 from evalkit.engines.hf.load.tokenizer_bundle import find_stop_criteria
-from evalkit.engines.hf.memory import choose_budget, free_memory, peak_memory
+from evalkit.engines.hf.memory import choose_budget, free_memory, is_device_failure, peak_memory
 from evalkit.engines.hf.positions import steady_length
 from evalkit.engines.hf.score.pass_width import pays, tree_limits
 from evalkit.engines.hf.score.plain import score
@@ -42,32 +43,43 @@ class HFEngine:
         self._device = loaded.device
         self._unexpected = loaded.unexpected_keys
         self._tokenizer_matches = loaded.tokenizer_matches_file
-        self._stop_criteria = find_stop_criteria(loaded.model.generation_config.eos_token_id, loaded.tokenizer, spec)
+        vocab = self._model.get_input_embeddings().num_embeddings
+        criteria = find_stop_criteria(loaded.model.generation_config.eos_token_id, loaded.tokenizer, spec)
+        # some tokenizers pad with a token that the model does not have; on CUDA looking it up breaks the process
+        self._stop_criteria = criteria if criteria.pad < vocab else replace(criteria, pad=0)
         # transformers fills what a request leaves open from here: sampling, penalties
         self._model.generation_config = neutral_config(self._stop_criteria, loaded.tokenizer.bos_token_id, chat=False)
         self._pads_well = pads_well(self._model, self._stop_criteria.pad)
         self._budget = choose_budget(spec, self._model, loaded.device, self._pads_well)
         self._path = choose_path(self._model, self._stop_criteria.pad, asked)
         half = self._model.dtype.itemsize < 4
-        self._noise = total_noise(self._model, self._stop_criteria.pad) if half else None
+        self._noise = total_noise(self._model, self._stop_criteria.pad, self._path.attention) if half else None
         self._always_tree = asked == "tree"
         self._streams, self._stream_reason = choose_stream(self._model, spec)
         asked_way = spec.options.get("generation_path", "")
         self._path_mode = "always" if asked_way == "path" else "auto" if self._streams else "never"
         self._path_tried: tuple[bool, str] | None = None
-        vocab = self._model.get_input_embeddings().num_embeddings
         self._encoder = Encoder(loaded.tokenizer, spec, loaded.max_seq_len, vocab)
 
     def run(self, requests: Sequence[Request]) -> Iterator[Reply]:
         """One reply a request, each batch as soon as it is done; scoring comes first.
 
-        Raises ModelError when a chat is asked of a model without a chat template.
+        Raises ModelError when a chat is asked of a model without a chat template, DeviceError when the device
+        failed and no later call can succeed.
         """
         encoded = [self._encoder.encode(request) for request in requests]
         scored = [item for item in encoded if item.request.mode != "gen"]
         written = [item for item in encoded if item.request.mode == "gen"]
-        yield from self._score(scored)
-        yield from self._write(written)
+        try:
+            yield from self._score(scored)
+            yield from self._write(written)
+        except RuntimeError as error:
+            if not is_device_failure(error):
+                raise
+            raise DeviceError(
+                f"{self._device} failed: {type(error).__name__}: {first_line(error)}",
+                "CUDA_LAUNCH_BLOCKING=1 shows in the log where it failed; nvidia-smi -q -d ECC shows its own faults",
+            ) from error
 
     def _write(self, items: Sequence[Encoded]) -> Iterator[Reply]:
         """Replies to gen requests, by continuous batching where it fits the model."""
@@ -75,7 +87,7 @@ class HFEngine:
         yield from along_path(self._model, self._tokenizer, alone, self._stop_criteria)
         budget, common = self._budget, (self._model, self._tokenizer, items, self._stop_criteria)
         if self._streams:
-            yield from stream(*common, budget.gen_tokens, budget.slots, budget.gen_rows)
+            yield from stream(*common, budget.slot_tokens, budget.slots, budget.gen_rows, budget.gen_tokens)
         else:
             yield from generate(*common, budget.gen_tokens, budget.gen_rows)
 
@@ -151,6 +163,7 @@ class HFEngine:
             "gen_batch_tokens": self._budget.gen_tokens,
             "gen_batch_rows": self._budget.gen_rows,
             "gen_slots": self._budget.slots,
+            "gen_slot_tokens": self._budget.slot_tokens,
             "left_padding_exact": self._pads_well,
             "peak_memory": peak_memory(self._device),
             "torch": torch.__version__,

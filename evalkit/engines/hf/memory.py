@@ -17,7 +17,9 @@ CPU_LOGITS_BYTES = 2 << 30
 GEN_ROWS_CPU, GEN_ROWS_GPU = 8, 64
 SLOTS_CPU, SLOTS_GPU = 16, 256
 GPU_SHARE = 0.4
-OOM_TEXTS = ("out of memory", "not enough memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
+OOM_TEXTS = ("out of memory", "not enough memory", "can't allocate memory", "_STATUS_ALLOC_FAILED")
+DEVICE_TEXTS = ("CUDA error", "HIP error")
+"""In errors of the runtime; after most of them every later call of the process fails, too."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class Budget:
     """Rows of a padded generation batch."""
     slots: int = SLOTS_CPU
     """Rows in flight of continuous batching, which pads nothing."""
+    slot_tokens: int = 4 * MAX_TOKENS_CPU
+    """Tokens in flight of continuous batching: their keys and values, since few are computed at a time."""
 
 
 def is_oom(error: BaseException) -> bool:
@@ -39,6 +43,11 @@ def is_oom(error: BaseException) -> bool:
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     return isinstance(error, RuntimeError) and any(text in str(error) for text in OOM_TEXTS)
+
+
+def is_device_failure(error: BaseException) -> bool:
+    """Whether an exception says that the device failed, for another reason than want of memory."""
+    return isinstance(error, RuntimeError) and not is_oom(error) and any(text in str(error) for text in DEVICE_TEXTS)
 
 
 def choose_budget(spec: ModelSpec, model: Any, device: torch.device, padding: bool) -> Budget:
@@ -52,13 +61,15 @@ def choose_budget(spec: ModelSpec, model: Any, device: torch.device, padding: bo
         free = GPU_SHARE * torch.cuda.mem_get_info(device)[0]
         score = _clamp(free / pass_bytes(config, item), MAX_TOKENS_GPU)
         gen = _clamp(free / (kv_bytes(config, item) + activation_bytes(config, item)), 16 * MAX_TOKENS_GPU)
+        in_slots = _clamp(free / kv_bytes(config, item), 16 * MAX_TOKENS_GPU)
         rows, slots = GEN_ROWS_GPU, SLOTS_GPU
     else:
         score = _clamp(CPU_LOGITS_BYTES / (4 * config.vocab_size), MAX_TOKENS_CPU)
-        gen, rows, slots = 4 * MAX_TOKENS_CPU, GEN_ROWS_CPU, SLOTS_CPU
+        gen = in_slots = 4 * MAX_TOKENS_CPU
+        rows, slots = GEN_ROWS_CPU, SLOTS_CPU
     if spec.batch_tokens is not None:
-        score = gen = spec.batch_tokens
-    return Budget(score, gen, rows if padding else 1, slots)
+        score = gen = in_slots = spec.batch_tokens
+    return Budget(score, gen, rows if padding else 1, slots, in_slots)
 
 
 def in_batches(

@@ -9,6 +9,8 @@ from typing import Any
 from jinja2 import TemplateError
 
 from evalkit.core.errors import ModelError
+from evalkit.core.limits import Limited, OverLimit
+from evalkit.core.reasoning import opened_by
 from evalkit.core.records import ModelSpec, Reply, Request, Turn
 from evalkit.core.sequences import shared_length
 
@@ -27,6 +29,8 @@ class Encoded:
     scored: int = 0
     """ppl and ll: how many tokens at the end are scored."""
     truncated: bool = False
+    opened: str = ""
+    """gen: the mark at the end of the prompt that the output is a reasoning trace behind."""
     error: str = ""
     """Why it cannot be answered; empty when it can."""
 
@@ -78,7 +82,7 @@ class Encoder:
     def _ppl(self, request: Request) -> Encoded:
         ids, truncated = self._cut(self._tokens(request.text), self.max_seq_len)
         few = f"the text has {len(ids)} tokens; at least 2 are needed for a score" if len(ids) < 2 else ""
-        return Encoded(request, ids, len(ids) - 1, truncated, few)
+        return Encoded(request, ids, len(ids) - 1, truncated, error=few)
 
     def _ll(self, request: Request) -> Encoded:
         context = self._tokens(request.text)
@@ -92,13 +96,14 @@ class Encoder:
             error = "no token stands in front of the continuation (empty context, no BOS)"
         elif own >= len(ids):
             error = f"the continuation of {own} tokens does not fit max_seq_len {self.max_seq_len}"
-        return Encoded(request, ids, own, truncated, error)
+        return Encoded(request, ids, own, truncated, error=error)
 
     def _gen(self, request: Request) -> Encoded:
         if request.gen is None:
             return Encoded(request, (), error="a generation request without generation settings")
         try:
-            full = self._chat_tokens(request.turns) if request.turns else self._tokens(request.text)
+            prompt = self._chat(request.turns) if request.turns else request.text
+            full = self._tokens(prompt, special=not request.turns)
         except TemplateError as error:
             return Encoded(request, (), error=f"the chat template refuses the turns: {error}")
         if not full:
@@ -109,16 +114,15 @@ class Encoder:
             return Encoded(request, (), error=f"the output limit leaves no room for the prompt ({limits})")
         cut = self._cut_middle if self.spec.options.get(TRUNCATION) == MIDDLE else self._cut
         ids, truncated = cut(full, room)
-        return Encoded(request, ids, 0, truncated)
+        return Encoded(request, ids, 0, truncated, opened_by(prompt, self.spec.reasoning))
 
-    def _tokens(self, text: str) -> list[int]:
-        """Ids of plain text with the tokenizer's own special tokens."""
-        return list(self.tokenizer(text, add_special_tokens=True, truncation=False)["input_ids"])
+    def _tokens(self, text: str, special: bool = True) -> list[int]:
+        """Ids of a text, with the tokenizer's own special tokens where no chat template has written them."""
+        return list(self.tokenizer(text, add_special_tokens=special, truncation=False)["input_ids"])
 
-    def _chat_tokens(self, turns: Sequence[Turn]) -> list[int]:
-        """Ids of a conversation; the template writes the special tokens, none are added."""
-        text = render_chat(self.tokenizer, with_system(turns, self.spec.system_prompt), self.spec)
-        return list(self.tokenizer(text, add_special_tokens=False, truncation=False)["input_ids"])
+    def _chat(self, turns: Sequence[Turn]) -> str:
+        """A conversation as text, special tokens included."""
+        return render_chat(self.tokenizer, with_system(turns, self.spec.system_prompt), self.spec)
 
     def _cut(self, ids: Sequence[int], limit: int) -> tuple[tuple[int, ...], bool]:
         """At most `limit` tokens: BOS, where there is one, and the last ones."""
@@ -160,7 +164,14 @@ def render_chat(tokenizer: Any, turns: Sequence[Turn], spec: ModelSpec) -> str:
             "evaluate it as a base model (--kind base), or give chat_template in a model config",
         )
     messages = [{"role": turn.role, "content": turn.text} for turn in turns]
-    text = tokenizer.apply_chat_template(messages, chat_template=own, tokenize=False, add_generation_prompt=True)
+    try:
+        with Limited():
+            text = tokenizer.apply_chat_template(
+                messages, chat_template=own, tokenize=False, add_generation_prompt=True
+            )
+    except OverLimit as error:
+        hint = "give another one: chat_template in a model config"
+        raise ModelError(f"{spec.name}: the chat template does not end: {error}", hint) from error
     return str(text)
 
 
@@ -174,8 +185,9 @@ def turn_end(tokenizer: Any, spec: ModelSpec) -> int | None:
     if not own and not tokenizer.chat_template:
         return None
     try:
-        text = str(tokenizer.apply_chat_template(turns, chat_template=own, tokenize=False))
-    except TemplateError:
+        with Limited():
+            text = str(tokenizer.apply_chat_template(turns, chat_template=own, tokenize=False))
+    except (TemplateError, OverLimit):
         return None
     ids = tokenizer(text.rpartition("answer")[2], add_special_tokens=False)["input_ids"]
     return int(ids[0]) if ids and ids[0] in {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder} else None

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from evalkit.core.reasoning import opened_by, stopped, with_trace
 from evalkit.core.records import GenSettings, ModelSpec, Reply, Request
-from evalkit.core.sequences import first_cut
 from evalkit.engines.external.engine import seed_of
 from evalkit.engines.hf.tokens import with_system
 from evalkit.engines.openai_api.client import Answer
@@ -59,20 +59,22 @@ def gen_reply(request: Request, answer: Answer, spec: ModelSpec, guess: tuple[in
     """The reply that a response holds; Rejected when it holds none."""
     choice = first_choice(answer.value)
     finish = choice.get("finish_reason") or ""
-    thought, text = _texts(choice)
+    trace, text = _texts(choice)
     if finish == "content_filter":
         raise Rejected("a content filter of the endpoint held the output back")
-    if not text and not thought:
+    if not text and not trace:
         _no_text(choice, finish)
     ends = spec.end_strings if request.turns else ()
-    stopped = isinstance(choice.get("stop_reason"), str)
-    how = {"length": "length", "stop": "stop" if stopped else "eos"}.get(finish, finish)
+    by_stop = isinstance(choice.get("stop_reason"), str)
+    how = {"length": "length", "stop": "stop" if by_stop else "eos"}.get(finish, finish)
     for marks, why in ((ends, "eos"), (settings(request).stop, "stop")):
-        cut = first_cut(text, marks)
-        if cut >= 0:
-            text, how = text[:cut], why
+        kept = stopped(text, marks, spec.reasoning)
+        if kept != text:
+            text, how = kept, why
     used = answer.used(guess)
-    whole = f"<think>\n{thought}\n</think>\n{text}" if thought else text
+    whole = with_trace(trace, text, cut_off=how == "length") if trace else text
+    if not request.turns:
+        whole = opened_by(request.text, spec.reasoning) + whole
     return Reply(request.key, whole, n_tokens=used[0], n_out=used[1], finish=how, seconds=answer.seconds)
 
 

@@ -18,8 +18,8 @@ from typing import Any
 
 from evalkit.core.digest import file_sha256
 from evalkit.core.errors import ConfigError, DataError, ModelError
+from evalkit.core.reasoning import stopped
 from evalkit.core.records import Benchmark, Kind, ModelSpec, Reply, Request, Sample
-from evalkit.core.sequences import before
 from evalkit.engines.recorded.matching import Draws, Expected, Line, Text, by_subset, folded, match, name_subsets
 
 ENGINE = "recorded"
@@ -116,7 +116,7 @@ class RecordedEngine:
             if text is None:
                 yield Reply(request.key, error="no output is recorded")
                 continue
-            kept = before(text, request.gen.stop if request.gen else ())
+            kept = stopped(text, request.gen.stop if request.gen else (), self._spec.reasoning)
             yield Reply(request.key, text=kept, finish="stop" if len(kept) < len(text) else "")
 
     def describe(self) -> Mapping[str, Any]:
@@ -226,8 +226,8 @@ def _even(texts: Draws, benchmark: Benchmark, path: str) -> tuple[int, Draws]:
     wanted = benchmark.gen.num_samples
     if wanted > 1 and min(counts) < wanted:
         found = min(counts)
-        mend = f"--num-samples {found}, or record more"
-        raise DataError(f"{path}: {found} outputs a sample, {benchmark.name} takes {wanted}", mend)
+        hint = f"--num-samples {found}, or record more"
+        raise DataError(f"{path}: {found} outputs a sample, {benchmark.name} takes {wanted}", hint)
     if wanted == 1 and len(counts) > 1:
         raise DataError(
             f"{path}: between {min(counts)} and {max(counts)} outputs a sample of {benchmark.name}",

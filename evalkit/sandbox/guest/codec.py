@@ -10,6 +10,7 @@ from __future__ import annotations
 import collections
 import datetime
 import json
+import re
 import socket
 import struct
 import sys
@@ -20,7 +21,20 @@ from typing import Any
 
 MESSAGE_BYTES = 64 << 20
 """Longest message that is read."""
+MOST_NODES = 1_000_000
+"""Most values in a message, those in values counted: what rebuilding costs depends on their number."""
+MOST_LEVELS = 200
+"""How deep values may be nested."""
+MOST_STEPS = 10_000_000
+"""Length of a range that is passed as one: what is done with a longer one may never end."""
+MOST_DIGITS = 4300
+"""Of a Decimal or Fraction, as of an int that Python reads."""
+MOST_EXPONENT = 100_000
+"""Of a Decimal, up or down: `int` of it has as many digits."""
 CHUNK_BYTES = 1 << 16
+TEXTS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+COLLIDING = 100
+"""Keys that may have the same hash, on the average."""
 SMALL_INT = 1 << 53
 PLAIN = (type(None), bool, str, float)
 DATES: dict[type, tuple[str, ...]] = {
@@ -45,10 +59,54 @@ def _view(name: str) -> Callable[[Any], Any]:
     return lambda pairs: getattr(dict(pairs), name)()
 
 
+def _integer(digits: str) -> int:
+    """An int of hexadecimal digits, which cost no more than their number."""
+    return int(digits, 16)
+
+
+def _decimal(text: str) -> Decimal:
+    if len(text) > MOST_DIGITS:
+        raise TooLarge("a number of too many digits")
+    number = Decimal(text)
+    if number.is_finite() and abs(number.adjusted()) > MOST_EXPONENT:
+        raise TooLarge("a number with too large an exponent")
+    return number
+
+
+def _fraction(text: str) -> Fraction:
+    """Of `numerator` or `numerator/denominator`; `1e9999999999` would be written out."""
+    if len(text) > 2 * MOST_DIGITS or not re.fullmatch(r"-?[0-9]+(/[0-9]+)?", text):
+        raise ValueError("not a fraction")
+    return Fraction(text)
+
+
+def _spread_keys(keys: list[Any]) -> None:
+    """TooLarge for many keys of one hash, whose set or dict takes the square of their number."""
+    if len(keys) > COLLIDING and len({hash(key) for key in keys}) < len(keys) // COLLIDING:
+        raise TooLarge("too many keys of one hash")
+
+
+def _short(steps: range) -> bool:
+    try:
+        return len(steps) <= MOST_STEPS
+    except OverflowError:
+        return False
+
+
+def _range(parts: list[int]) -> range:
+    steps = range(*parts)
+    if not _short(steps):
+        raise TooLarge("a range that is too long")
+    return steps
+
+
 BUILDERS: dict[str, Callable[[Any], Any]] = {
-    **{name: kind for kind, name in (*SEQUENCES.items(), *MAPPINGS.items(), *TEXTUAL.items())},
-    **{kind.__name__: _spread(kind) for kind in (*DATES, complex, range, slice)},
-    "int": lambda digits: int(digits, 16),
+    **{name: kind for kind, name in (*SEQUENCES.items(), *MAPPINGS.items())},
+    "Decimal": _decimal,
+    "Fraction": _fraction,
+    **{kind.__name__: _spread(kind) for kind in (*DATES, complex, slice)},
+    "range": _range,
+    "int": _integer,
     "bytes": bytes.fromhex,
     "bytearray": bytearray.fromhex,
     "ellipsis": lambda _: Ellipsis,
@@ -57,8 +115,15 @@ BUILDERS: dict[str, Callable[[Any], Any]] = {
 }  # fmt: skip
 
 
+KEYED = frozenset({"set", "frozenset", *MAPPINGS.values()})
+
+
 class Closed(Exception):
     """The other side is gone, or does not keep to the form of messages."""
+
+
+class TooLarge(Closed):
+    """A value that costs more to build than one may."""
 
 
 class Unplain(Exception):
@@ -90,7 +155,7 @@ def _encode_rare(value: Any, kind: type, refer: Callable[[Any], Any]) -> Any:
         return {kind.__name__: value.hex()}
     if kind is complex:
         return {"complex": [value.real, value.imag]}
-    if kind in (range, slice):
+    if kind is slice or (kind is range and _short(value)):
         return {kind.__name__: [encode(part, refer) for part in (value.start, value.stop, value.step)]}
     if value is Ellipsis:
         return {"ellipsis": None}
@@ -139,10 +204,15 @@ def _encode_base(value: Any, refer: Callable[[Any], Any]) -> Any:
     return refer(value)
 
 
-def decode(form: Any, resolve: Callable[[Any], Any]) -> Any:
-    """The value of a JSON form; `resolve` gives what a reference stands for. Closed for no such form."""
+def decode(form: Any, resolve: Callable[[Any], Any], level: int = 0) -> Any:
+    """The value of a JSON form; `resolve` gives what a reference stands for.
+
+    Closed for no such form, and for one that is nested deeper or costs more to build than a value may.
+    """
+    if level > MOST_LEVELS:
+        raise TooLarge("a value is nested too deeply")
     if isinstance(form, list):
-        return [decode(item, resolve) for item in form]
+        return [decode(item, resolve, level + 1) for item in form]
     if not isinstance(form, dict):
         return form
     try:
@@ -153,9 +223,10 @@ def decode(form: Any, resolve: Callable[[Any], Any]) -> Any:
             return _decode_numpy(*inner)
         if name in ("int", "bytes", "bytearray", "Decimal", "Fraction", "complex", "ellipsis"):
             return BUILDERS[name](inner)
-        if name == "Counter":
-            return collections.Counter(dict(decode(inner, resolve)))
-        return BUILDERS[name](decode(inner, resolve))
+        built = decode(inner, resolve, level + 1)
+        if name in KEYED:
+            _spread_keys([key for key, _ in built] if name in MAPPINGS.values() else built)
+        return BUILDERS[name](dict(built) if name == "Counter" else built)
     except (KeyError, TypeError, ValueError, ArithmeticError) as error:
         raise Closed(f"not a value: {error}") from error
 
@@ -166,12 +237,26 @@ def _decode_numpy(kind: str, shape: list[int], items: Any) -> Any:
     dtype = numpy.dtype(kind)
     if dtype.kind not in "biufcU":
         raise ValueError(kind)
+    if dtype.itemsize * len(items) > MESSAGE_BYTES:
+        raise TooLarge("an array that is too large")
     array = numpy.array(decode(items, _refuse), dtype=dtype)
     return array.reshape(shape) if shape else dtype.type(array[0])
 
 
 def _refuse(reference: Any) -> Any:
     raise ValueError(reference)
+
+
+def bounded(body: bytes) -> bytes:
+    """The message, unless it holds more values than may be: they are counted before any is built."""
+    if _nodes(body) > MOST_NODES and _nodes(TEXTS.sub(b"", body)) > MOST_NODES:
+        raise TooLarge("a value of too many parts")
+    return body
+
+
+def _nodes(body: bytes) -> int:
+    """At least how many values there are, commas in texts counted too."""
+    return body.count(b",") + body.count(b"[") + body.count(b"{")
 
 
 class Wire:
@@ -197,7 +282,7 @@ class Wire:
         if length > MESSAGE_BYTES:
             raise Closed("a message is too long")
         try:
-            return json.loads(self._read(length))
+            return json.loads(bounded(self._read(length)))
         except (ValueError, RecursionError) as error:
             raise Closed("not a message") from error
 

@@ -132,11 +132,15 @@ def restrict(rules: int) -> None:
 LOAD, JUMP_EQUAL, JUMP_ABOVE, JUMP_FROM, JUMP_ANY_BIT, AND, RETURN = 0x20, 0x15, 0x25, 0x35, 0x45, 0x54, 0x06
 ALLOW, ERROR, KILL = 0x7FFF0000, 0x00050000, 0x80000000
 NUMBER, ARCH = 0, 4
-CLONE_THREAD, CLONE_NEW = 0x00010000, 0x7E020000
-F_SETOWN, F_SETSIG, F_SETOWN_EX, F_NOTIFY, F_SETPIPE_SZ = 8, 10, 15, 1026, 1031
+CLONE_NEW = 0x7E020000
+CLONE_SHARED = 0x00010000 | 0x400 | 0x200 | 0x100
+"""CLONE_THREAD, CLONE_FILES, CLONE_FS, CLONE_VM"""
+F_SETOWN, F_SETSIG, F_SETOWN_EX, F_SETLEASE, F_NOTIFY, F_SETPIPE_SZ = 8, 10, 15, 1024, 1026, 1031
 HARMLESS_IOCTLS = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
 """TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX"""
-AF_UNIX = 1
+AF_UNIX, SOCK_STREAM, SOCK_TYPE_MASK = 1, 1, 0xF
+SCOPING_ABI = 6
+"""First Landlock ABI (Linux 6.12) that keeps programs from abstract sockets and signals outside."""
 Instruction = tuple[int, int, int, int]
 
 
@@ -155,11 +159,12 @@ def _equals_one_of(n: int, values: Iterable[int], *, allow: bool) -> list[Instru
 
 
 def _clone() -> list[Instruction]:
-    """Threads only, in no namespaces of their own."""
+    """Threads only, in no namespaces of their own, with the process's open files, which are counted."""
     return [
         (LOAD, 0, 0, _argument(0)),
-        (JUMP_ANY_BIT, 1, 0, CLONE_NEW),
-        (JUMP_ANY_BIT, 1, 0, CLONE_THREAD),
+        (JUMP_ANY_BIT, 2, 0, CLONE_NEW),
+        (AND, 0, 0, CLONE_SHARED),
+        (JUMP_EQUAL, 1, 0, CLONE_SHARED),
         (RETURN, 0, 0, ERROR | errno.EPERM),
         (RETURN, 0, 0, ALLOW),
     ]
@@ -176,9 +181,35 @@ def _open(flags: int) -> list[Instruction]:
     ]
 
 
+def _socketpair() -> list[Instruction]:
+    """Connected streams only: a datagram socket, though one of a pair, can name any other as the receiver."""
+    return [
+        (LOAD, 0, 0, _argument(0)),
+        (JUMP_EQUAL, 0, 4, AF_UNIX),
+        (LOAD, 0, 0, _argument(1)),
+        (AND, 0, 0, SOCK_TYPE_MASK),
+        (JUMP_EQUAL, 0, 1, SOCK_STREAM),
+        (RETURN, 0, 0, ALLOW),
+        (RETURN, 0, 0, ERROR | errno.EPERM),
+    ]
+
+
+def _sendto() -> list[Instruction]:
+    """Without an address, both halves of whose pointer are 0. (sendmsg keeps its address where no filter can look.)"""
+    return [
+        (LOAD, 0, 0, _argument(4)),
+        (JUMP_EQUAL, 0, 3, 0),
+        (LOAD, 0, 0, _argument(4) + 4),
+        (JUMP_EQUAL, 0, 1, 0),
+        (RETURN, 0, 0, ALLOW),
+        (RETURN, 0, 0, ERROR | errno.EPERM),
+    ]
+
+
 def checks(pid: int) -> dict[str, list[Instruction]]:
     """What is allowed of the calls in CHECKED, for the process `pid`."""
-    owners = (F_SETOWN, F_SETSIG, F_SETOWN_EX, F_NOTIFY, F_SETPIPE_SZ)  # a signal may be sent through an owner
+    # a signal may be sent through an owner; a lease makes others wait
+    owners = (F_SETOWN, F_SETSIG, F_SETOWN_EX, F_SETLEASE, F_NOTIFY, F_SETPIPE_SZ)
     return {
         "clone": _clone(),
         "fcntl": _equals_one_of(1, owners, allow=False),
@@ -187,7 +218,8 @@ def checks(pid: int) -> dict[str, list[Instruction]]:
         "open": _open(1),
         "openat": _open(2),
         "prlimit64": _equals_one_of(0, (0, pid), allow=True),
-        "socketpair": _equals_one_of(0, (AF_UNIX,), allow=True),
+        "sendto": _sendto(),
+        "socketpair": _socketpair(),
         "tgkill": _equals_one_of(0, (pid,), allow=True),
     }
 
@@ -273,6 +305,40 @@ def limit(memory: int, cpu_seconds: int | None) -> None:
         top = value if hard == resource.RLIM_INFINITY else min(value, hard)
         with contextlib.suppress(ValueError, OSError):  # macOS knows some by name only
             resource.setrlimit(kind, (top, top))
+
+
+MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REC, MS_PRIVATE = 2, 4, 8, 1 << 14, 1 << 18
+CLONE_NEWNS, CLONE_NEWUSER = 0x00020000, 0x10000000
+
+
+def mount_own(folder: str, size: int, entries: int) -> bool:
+    """Cover `folder` with a tmpfs that this process and its children alone see; False where that is not allowed.
+
+    Root does so in a mount namespace; others, and root without the right, in a user namespace besides, in which
+    they stay who they are. `size` is in bytes. Must come before any thread.
+    """
+    pid = os.fork()  # the first to try: half of it cannot be undone
+    if not pid:
+        os._exit(0 if _mounted(folder, size, entries) else 1)
+    return os.waitpid(pid, 0)[1] == 0 and _mounted(folder, size, entries)
+
+
+def _mounted(folder: str, size: int, entries: int) -> bool:
+    user, group = os.geteuid(), os.getegid()
+    if LIBC.unshare(ctypes.c_int(CLONE_NEWNS)) < 0:
+        if LIBC.unshare(ctypes.c_int(CLONE_NEWNS | CLONE_NEWUSER)) < 0:
+            return False
+        maps = {"setgroups": "deny", "uid_map": f"{user} {user} 1", "gid_map": f"{group} {group} 1"}
+        try:
+            for name, text in maps.items():
+                with open(f"/proc/self/{name}", "w") as file:
+                    file.write(text)
+        except OSError:
+            return False
+    options = f"size={size},nr_inodes={entries},mode=0700".encode()
+    flags = ctypes.c_ulong(MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    private = LIBC.mount(b"none", b"/", None, ctypes.c_ulong(MS_REC | MS_PRIVATE), None)
+    return private == 0 and LIBC.mount(b"tmpfs", os.fsencode(folder), b"tmpfs", flags, options) == 0
 
 
 def hide(hidden: bool = True) -> None:

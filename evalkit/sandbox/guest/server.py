@@ -10,6 +10,7 @@ import gc
 import importlib
 import json
 import os
+import resource
 import socket
 import struct
 import sys
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 
 from . import candidate, confine, session, tester
 from .codec import Wire
+from .folder import FOLDER_BYTES, FOLDER_ENTRIES, SLACK_BYTES, SLACK_ENTRIES, Folder
 from .orders import received, text_of
 from .watch import Child, Judge, ProgramLimits, Report, watch
 
@@ -36,7 +38,10 @@ LIBRARIES = {
 """Imported once when an order names them, as that takes long."""
 CPU_GRACE = 30
 """CPU seconds over its time after which the kernel ends a child, should this process not have done so."""
-JUDGE_BYTES = 4 << 30
+JUDGE_BYTES = 2 << 30
+"""Address space of the tests' process."""
+JUDGE_KEPT_BYTES = 512 << 20
+"""Memory with which a tests' process goes on to the next program; one that holds more is replaced."""
 MOST_OPEN = 1 << 16
 
 
@@ -53,6 +58,8 @@ class Setting:
     """False: programs run with limits only, as any other process of the user."""
     path: tuple[str, ...]
     """sys.path of the programs."""
+    counted: bool = False
+    """Whether the folder is a file system of its own already."""
 
 
 def main() -> None:
@@ -63,8 +70,14 @@ def main() -> None:
     sys.argv[:] = [""]
     with suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
         file.write("1000")  # when memory runs out, the kernel takes programs first
+    own = setting.counted
+    if setting.confined and not own:
+        own = confine.mount_own(setting.folder, FOLDER_BYTES + SLACK_BYTES, FOLDER_ENTRIES + SLACK_ENTRIES)
+    with suppress(ValueError, OSError):
+        most = min(resource.getrlimit(resource.RLIMIT_NOFILE)[1], MOST_OPEN)  # folders nested deeply are counted so
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
     confine.hide()
-    server = Server(control, setting)
+    server = Server(control, setting, Folder(setting.folder, own))
     for name in WARM:
         importlib.import_module(name)
     gc.collect()
@@ -77,8 +90,8 @@ def main() -> None:
 class Server:
     """Forks, watches and cleans up."""
 
-    def __init__(self, control: socket.socket, setting: Setting) -> None:
-        self.control, self.setting = control, setting
+    def __init__(self, control: socket.socket, setting: Setting, folder: Folder) -> None:
+        self.control, self.setting, self.folder = control, setting, folder
         self.judge: Judge | None = None
         self.rules: int | None = None
         if setting.confined and setting.landlock:
@@ -122,10 +135,12 @@ class Server:
         for descriptor in descriptors:
             os.close(descriptor)
         child.problem = child.problem or judge.problem
-        return watch(self.control, child, judge, limits, self.setting.folder)
+        return watch(self.control, child, judge, limits, self.folder)
 
     def _judge(self) -> Judge:
-        """The process for tests, a new one where the last has ended."""
+        """The process for tests, a new one where the last has ended or grown."""
+        if self.judge is not None and self.judge.resident() > JUDGE_KEPT_BYTES:
+            self.judge.kill()
         if self.judge is None or self.judge.status is not None:
             ours, theirs = socket.socketpair()
 
@@ -148,7 +163,7 @@ class Server:
         child = self._fork(interpreter, limits.memory, int(limits.timeout) + CPU_GRACE, {talk, output})
         for descriptor in descriptors:
             os.close(descriptor)
-        return watch(self.control, child, None, limits, self.setting.folder)
+        return watch(self.control, child, None, limits, self.folder)
 
     def _fork(
         self, work: Callable[[], None], memory: int, cpu_seconds: int | None, keep: set[int], hidden: bool = False

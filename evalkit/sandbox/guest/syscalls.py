@@ -35,7 +35,7 @@ ALLOWED = {
     "rt_sigpending": (127, 136), "rt_sigprocmask": (14, 135), "rt_sigreturn": (15, 139), "rt_sigsuspend": (130, 133),
     "rt_sigtimedwait": (128, 137), "sched_get_priority_max": (146, 125), "sched_get_priority_min": (147, 126),
     "sched_getaffinity": (204, 123), "sched_getparam": (143, 121), "sched_getscheduler": (145, 120),
-    "sched_yield": (24, 124), "select": (23, -1), "sendfile": (40, 71), "sendmsg": (46, 211), "sendto": (44, 206),
+    "sched_yield": (24, 124), "select": (23, -1), "sendfile": (40, 71),
     "set_robust_list": (273, 99), "set_tid_address": (218, 96), "setitimer": (38, 103), "setrlimit": (160, 164),
     "setsockopt": (54, 208), "shutdown": (48, 210), "sigaltstack": (131, 132), "splice": (275, 76), "stat": (4, -1),
     "statfs": (137, 43), "statx": (332, 291), "symlink": (88, -1), "symlinkat": (266, 36),
@@ -48,7 +48,7 @@ ALLOWED = {
 }  # fmt: skip
 CHECKED = {
     "clone": (56, 220), "fcntl": (72, 25), "ioctl": (16, 29), "kill": (62, 129), "open": (2, -1), "openat": (257, 56),
-    "prlimit64": (302, 261), "socketpair": (53, 199), "tgkill": (234, 131),
+    "prlimit64": (302, 261), "sendto": (44, 206), "socketpair": (53, 199), "tgkill": (234, 131),
 }  # fmt: skip
 """Allowed for some arguments only; `confine.checks` says which."""
 ABSENT = {"clone3": (435, 435)}

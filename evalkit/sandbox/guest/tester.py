@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import ast
 import builtins
+import collections
+import copy
 import importlib
+import itertools
 import json
 import random
 import socket
@@ -17,7 +20,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from .candidate import BUILTIN_EXCEPTIONS, SEED, described
-from .codec import Closed, Unplain, Wire, decode, encode
+from .codec import Closed, TooLarge, Unplain, Wire, decode, encode
 from .orders import LOST, received, text_of
 
 OWN_MODULES = frozenset({
@@ -25,17 +28,27 @@ OWN_MODULES = frozenset({
     "json", "math", "numpy", "operator", "random", "re", "statistics", "string", "sys", "typing",
 })  # fmt: skip
 """Modules that tests get from their own side, when the program has imported them under whatever name."""
+MUTABLE = (list, dict, set, bytearray, collections.deque)
 SILENT = {"StopIteration", "StopAsyncIteration", "GeneratorExit"}
 """Would end a loop of the tests without a word; raised as RuntimeError."""
 
 
 class Remote:
-    """A value that stays in the program's process. It is equal to itself only."""
+    """A value that stays in the program's process. It is equal to itself only.
 
-    __slots__ = ("_number", "_program")
+    What it answers once it answers always (its length, text, number, items, attributes), until the tests call one of
+    its methods: nothing else that they do can change a value that is honest.
+    """
+
+    __slots__ = ("_number", "_owner", "_program")
 
     def __init__(self, program: RemoteProgram, number: int) -> None:
         self._program, self._number = program, number
+        self._owner: int | None = None
+        """The value whose attribute this is."""
+
+    def __deepcopy__(self, memo: object) -> Remote:
+        return self
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Remote) and other._number == self._number
@@ -46,13 +59,19 @@ class Remote:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        return self._program.ask("attr", self, name)
+        found = self._program.pinned("attr", self, name)
+        if isinstance(found, Remote) and found._owner is None:
+            found._owner = self._number
+        return found
 
     def __getitem__(self, key: Any) -> Any:
-        return self._program.ask("item", self, key)
+        return self._program.pinned("item", self, key)
 
     def __iter__(self) -> Iterator[Any]:
-        return self._program.ask("iter", self)  # type: ignore[no-any-return]
+        iterator = self._program.pinned("iter", self)
+        if not isinstance(iterator, Remote) or iterator._number == self._number:
+            return iterator  # type: ignore[no-any-return]
+        return self._program.replayed(iterator)
 
     def __next__(self) -> Any:
         return self._program.ask("next", self)
@@ -79,7 +98,7 @@ class Remote:
         return self._plain("float", float)
 
     def _plain(self, operation: str, kind: type) -> Any:
-        found = self._program.ask(operation, self)
+        found = self._program.pinned(operation, self)
         if type(found) is not kind:
             raise TypeError(f"{operation}() gave no {kind.__name__}")
         return found
@@ -91,6 +110,8 @@ class RemoteFunction(Remote):
     __slots__ = ()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self._owner is not None:
+            self._program.unpin(self._owner)
         return self._program.ask("call", self, args, kwargs)
 
 
@@ -102,8 +123,38 @@ class RemoteProgram:
         self.functions: list[Any] = []
         self.lost = False
         """The process ended or broke the rules: whatever the tests make of that, they did not pass."""
+        self.too_large = ""
+        """What a value of the program exceeded."""
         self.unplain = ""
         """What the tests wanted to pass and could not."""
+        self.pins: dict[int, dict[str, Any]] = {}
+        """Answers by the value's number, then by the question as JSON."""
+        self.items: dict[int, list[Any]] = {}
+        """What was taken from iterators, by their numbers."""
+
+    def pinned(self, operation: str, value: Remote, *operands: Any) -> Any:
+        """The first answer to a question about a value."""
+        question = json.dumps([operation, *(encode(operand, self.refer) for operand in operands)])
+        answers = self.pins.setdefault(value._number, {})
+        if question not in answers:
+            answers[question] = self.ask(operation, value, *operands)
+        found = answers[question]
+        return copy.deepcopy(found) if isinstance(found, MUTABLE) else found
+
+    def unpin(self, number: int) -> None:
+        """Forget what a value answered: one of its methods is called."""
+        self.pins.pop(number, None)
+
+    def replayed(self, iterator: Remote) -> Iterator[Any]:
+        """The items of a value that makes iterators, the same every time."""
+        taken = self.items.setdefault(iterator._number, [])
+        for n in itertools.count():
+            if n == len(taken):
+                try:
+                    taken.append(next(iterator))
+                except StopIteration:
+                    return
+            yield taken[n]
 
     def ask(self, operation: str, *operands: Any) -> Any:
         """The value of an operation; raises what it raised, as built-in exceptions."""
@@ -111,8 +162,9 @@ class RemoteProgram:
         try:
             self.wire.send([operation, *forms])
             return self._answer(operation)
-        except Closed:
+        except Closed as error:
             self.lost = True
+            self.too_large = str(error) if isinstance(error, TooLarge) else ""
             raise
 
     def loaded(self) -> tuple[str, str, bool] | None:
@@ -264,6 +316,8 @@ def run_tests(wire: Wire, given: str, tests: str, entry_point: str) -> dict[str,
         verdict = _failed(*described(error)[1:])
     if program.unplain:
         return {"status": "unjudged", "message": f"the tests pass a {program.unplain}, which has no plain form"}
+    if program.too_large:
+        return _failed("ValueError", f"the program gives {program.too_large}")
     return {"status": "lost"} if program.lost else verdict
 
 

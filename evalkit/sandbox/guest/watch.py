@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from .folder import overfull, wipe
+from .folder import FOLDER_BYTES, Folder
 from .orders import LOST
 
 HUNG_UP = -1
@@ -22,12 +22,15 @@ FAREWELL_SECONDS = 0.5
 FINISH_SECONDS = 5.0
 """Time for the verdict once the program has ended."""
 TICK_SECONDS = 0.02
+STOP_SECONDS = 0.005
+"""Time in which all threads of a process have come to a stop."""
 IDLE_GRACE = 1.0
 """Seconds over its time that a program may spend neither computing nor waiting for a core."""
 TESTS_GRACE = 10.0
 """CPU seconds over the program's time that the tests may take."""
 BUSY_FACTOR, BUSY_SECONDS = 20, 60
 """Wall time, in limits and besides, after which a program is given up that the machine hardly runs."""
+PAGE = os.sysconf("SC_PAGE_SIZE")
 READY = struct.calcsize("dd")
 
 
@@ -47,12 +50,15 @@ class Report:
     """What became of an order's children."""
 
     stopped: str
-    """Why they were ended: "" not at all, `timeout`, `files`, `busy`, `setup`, `ended` by the owner, `hung up`."""
+    """Why they were ended: "" not at all, `timeout`, `files`, `full` (the disk), `busy`, `setup`, `ended` by the owner,
+    `hung up`."""
     cpu: float
     """CPU seconds that the program took, from its first line on."""
     status: int
     """Of the program's process, as of waitpid; HUNG_UP for one that was there to the end."""
     message: str = ""
+    counted: bool = True
+    """Whether the program wrote to a file system of its own, and so could not lack room through others."""
 
 
 class Child:
@@ -156,6 +162,12 @@ class Judge(Child):
         if not self.done:
             self.kill()
 
+    def resident(self) -> int:
+        """Bytes of memory that it holds."""
+        with suppress(OSError, IndexError, ValueError), open(f"/proc/{self.pid}/statm") as file:
+            return int(file.read().split()[1]) * PAGE
+        return 0
+
     def finish(self) -> None:
         """Wait for the verdict of an order whose program has ended; end it when it gives none."""
         if not self.done and self.status is None:
@@ -175,14 +187,17 @@ class _Watch:
     """The state of one order."""
 
     def __init__(
-        self, control: socket.socket, program: Child, judge: Judge | None, limits: ProgramLimits, folder: str
+        self, control: socket.socket, program: Child, judge: Judge | None, limits: ProgramLimits, folder: Folder
     ) -> None:
         self.control, self.program, self.judge, self.folder = control, program, judge, folder
+        self.room = folder.room()
+        """Bytes that were free when this was last looked at."""
         self.stopped = ""
         self.session = limits.session
         self.allowed = float("inf") if limits.session else limits.timeout
         """CPU seconds that the program, or a session's cell, may take from `cpu_before` on."""
-        self.cpu_before = self.starved_before = self.since = self.interrupted = 0.0
+        self.cpu_before = self.starved_before = self.since = 0.0
+        self.interrupted = self.starved_at_interrupt = 0.0
 
     def over(self) -> bool:
         """Whether the order is done: by the judge's word, or at a session's end."""
@@ -229,7 +244,27 @@ class _Watch:
             return self._interrupt(self.program) if self.session else "timeout"
         if self.judge is not None and self.judge.cpu() >= self.allowed + TESTS_GRACE:
             return "timeout"
-        return "files" if overfull(self.folder, self.program.pid) else ""
+        return self.disk_excess()
+
+    def disk_excess(self) -> str:
+        """Why the program must stop for what it wrote, or because nobody can write any more."""
+        if self.folder.overfull(self.program.pid) or self._hides_files():
+            return "files"
+        return "full" if self.folder.disk_full() else ""
+
+    def _hides_files(self) -> bool:
+        """Whether room is gone that a count did not see: a program may move its files about meanwhile.
+
+        It is counted once more while the program stands still.
+        """
+        if self.folder.counted or self.room - self.folder.room() <= FOLDER_BYTES or self.program.status is not None:
+            return False
+        os.kill(self.program.pid, signal.SIGSTOP)
+        time.sleep(STOP_SECONDS)
+        found = self.folder.overfull(self.program.pid)
+        self.room = self.folder.room()
+        os.kill(self.program.pid, signal.SIGCONT)
+        return found
 
     def _idle_too_long(self) -> bool:
         """Whether more wall time is gone than waiting for a core, and for the tests, explains."""
@@ -242,14 +277,15 @@ class _Watch:
     def _interrupt(self, program: Child) -> str:
         """First a KeyboardInterrupt, then the end."""
         if not self.interrupted:
-            self.interrupted = time.monotonic()
+            self.interrupted, self.starved_at_interrupt = time.monotonic(), program.starved()
             os.kill(program.pid, signal.SIGINT)
             with suppress(OSError):
                 self.control.send(b'{"interrupted": true}')
-        return "timeout" if time.monotonic() - self.interrupted > IDLE_GRACE else ""
+        waited = program.starved() - self.starved_at_interrupt
+        return "timeout" if time.monotonic() - self.interrupted - waited > IDLE_GRACE else ""
 
 
-def watch(control: socket.socket, program: Child, judge: Judge | None, limits: ProgramLimits, folder: str) -> Report:
+def watch(control: socket.socket, program: Child, judge: Judge | None, limits: ProgramLimits, folder: Folder) -> Report:
     """Follow an order to its end and leave nothing of its program."""
     state = _Watch(control, program, judge, limits, folder)
     begun = time.monotonic()
@@ -258,13 +294,15 @@ def watch(control: socket.socket, program: Child, judge: Judge | None, limits: P
         if not limits.session and time.monotonic() - begun > limits.timeout * BUSY_FACTOR + BUSY_SECONDS:
             state.stopped = "busy"
     if judge is not None and judge.lost:
-        program.wait(FAREWELL_SECONDS)  # its own end is told apart from ours
+        program.wait(FAREWELL_SECONDS)  # distinguishes its own exit from our kill
+    if not state.stopped and not program.problem:
+        state.stopped = state.disk_excess()  # while it still holds what it holds
     alive = not program.ended()
     if program.ready_fd >= 0 and program.status is not None:
         program.hear()
     program.kill()
     if judge is not None:
         judge.finish()
-    wipe(folder)
+    folder.wipe()
     stopped = "setup" if program.problem else state.stopped
-    return Report(stopped, program.cpu(), HUNG_UP if alive else program.status or 0, program.problem)
+    return Report(stopped, program.cpu(), HUNG_UP if alive else program.status or 0, program.problem, folder.counted)

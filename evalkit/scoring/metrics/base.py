@@ -94,6 +94,8 @@ class Metric:
     """Whether samples without a gold cannot be scored."""
     blank_golds: bool = False
     """Whether golds that any answer satisfies are part of a published rule."""
+    repeatable: bool = True
+    """Whether `combine` may be called a hundred times for a standard error; a library's may be slow, or raise."""
 
     def gold_faults(self, benchmark: Benchmark, samples: Iterable[Sample]) -> list[tuple[Sample, str]]:
         """The samples whose golds this metric cannot use, and why; those without a gold are left out."""
@@ -143,7 +145,7 @@ def gold_fault(metric: Metric, benchmark: Benchmark, sample: Sample) -> str:
         case = _case_of(benchmark, sample)
         return metric.check_gold(case) or _probe(metric, benchmark, case)
     except EvalkitError as error:
-        return f"{error.message} ({error.hint})" if error.hint else error.message
+        return error.clause
     except Exception as error:  # a gold may have any shape, and a metric fail on it in any way
         return f"{shown(sample.gold)} cannot be compared with an answer ({type(error).__name__}: {error})"
 

@@ -66,4 +66,5 @@ def by(key: str, metrics: Mapping[str, Any]) -> Metric:
         check_gold=check,
         uses_gold=all(m.uses_gold for m in made.values()),
         blank_golds=any(m.blank_golds for m in made.values()),
+        repeatable=all(m.repeatable for m in made.values()),
     )

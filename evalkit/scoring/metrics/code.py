@@ -6,6 +6,7 @@ import ast
 import builtins
 import warnings
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from evalkit.core.errors import ConfigError, DataError
@@ -49,6 +50,8 @@ def _row_fault(case: Case) -> str:
         return f"the prompt {shown(prompt)} is no text"
     if not isinstance(entry_point, str) or not entry_point.isidentifier():
         return f"the entry_point {shown(entry_point)} is no name of a function"
+    if not definitions(prompt) and prompt.strip():
+        return f"the prompt {shown(prompt)} does not begin a Python program"
     fault = tests_fault(test)
     return fault or ("" if "check" in test else f"the test {shown(test)} defines no `check`")
 
@@ -95,7 +98,41 @@ def program_of(case: Case, timeout: float) -> Program:
     _check_columns(case)
     prompt, test, entry_point = (str(case.row[column]) for column in COLUMNS)
     tests = f"{test}\ncheck({entry_point})"
-    return Program(f"{prompt}{case.answer}\n", timeout, tests=tests, entry_point=entry_point, given=prompt)
+    given, source = definitions(prompt), f"{prompt}{case.answer}\n"
+    if not parses(prompt) and not parses(source) and parses(f"{given}\n{case.answer}\n"):
+        source = f"{given}\n{case.answer}\n"  # the answer is a whole function, which cannot follow a bare header
+    return Program(source, timeout, tests=tests, entry_point=entry_point, given=given)
+
+
+@lru_cache(maxsize=4096)
+def definitions(prompt: str) -> str:
+    """The row's own definitions: the prompt as a program, with a body where it ends in a header.
+
+    Lines at its end that begin a statement which the answer completes are left out. Empty where no program is left.
+    """
+    lines = prompt.rstrip().split("\n")
+    if parses(prompt):
+        return prompt
+    while lines:
+        last = next((line for line in reversed(lines) if line.strip()), "")
+        indent = last[: len(last) - len(last.lstrip())]
+        for deeper in ("", "    ", "\t", "  ", " "):
+            program = "\n".join([*lines, f"{indent}{deeper}pass", ""])
+            if last and parses(program):
+                return program
+        lines.pop()
+    return ""
+
+
+def parses(source: str) -> bool:
+    """Whether a text is Python by its grammar."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return True
 
 
 def _check_columns(case: Case) -> None:

@@ -58,7 +58,7 @@ def evaluate_metric(
             return f"{shown(gold)} is no {convert}"
         return ""
 
-    return Metric(primary, each(judge), combine, check_gold=check)
+    return Metric(primary, each(judge), combine, check_gold=check, repeatable=False)
 
 
 def _converted(judged: Sequence[Judged], key: str, convert: str, path: str) -> list[Any]:

@@ -131,7 +131,7 @@ class Writer:
                 text, finish = text[:cut], why
         return Reply(
             item.request.key,
-            text=text,
+            text=item.opened + text,
             n_tokens=len(item.ids),
             n_out=len(kept) + (at >= 0),
             finish=finish,

@@ -58,12 +58,13 @@ def stream(
     tokens: int,
     rows: int,
     plain_rows: int,
+    plain_tokens: int | None = None,
 ) -> Iterator[Reply]:
     """Replies to gen requests, each as soon as its row ends.
 
     At most `rows` rows run at a time, and their prefix and slots hold at most `tokens` tokens. The model
     must pass `stream_fits`. Rows beyond its window, and whatever does not fit in memory, go through
-    `generate` with `plain_rows`.
+    `generate` with `plain_rows` and `plain_tokens` (None: `tokens`).
     """
     yield from (item.failed(item.error) for item in items if item.error)
     limit = length_limit(model)
@@ -75,7 +76,7 @@ def stream(
         for family in families(chosen, rows):
             for wave in waves(family, tokens, rows):
                 yield from _Run(writer, wave, tokens, rows).replies(left)
-    yield from generate(model, tokenizer, left, stop_criteria, tokens, plain_rows)
+    yield from generate(model, tokenizer, left, stop_criteria, plain_tokens or tokens, plain_rows)
 
 
 def families(items: Sequence[Encoded], rows: int) -> list[list[Encoded]]:

@@ -8,8 +8,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from google.protobuf.message import DecodeError
-from sentencepiece import sentencepiece_model_pb2
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, processors
 from transformers import PreTrainedTokenizerFast
 from transformers.tokenization_utils_base import generate_merges
@@ -79,6 +77,10 @@ def read_pieces(file: Path) -> Any:
 
     InternLM's models are BPE with byte fallback that change nothing in a text but spaces into `▁`.
     """
+    # here, so that other models load where there is no protobuf
+    from google.protobuf.message import DecodeError
+    from sentencepiece import sentencepiece_model_pb2
+
     messages: Any = sentencepiece_model_pb2  # made at run time
     proto = messages.ModelProto()
     try:

@@ -28,7 +28,7 @@ PATHS = ("auto", "plain", "tree")
 DEFAULT_PATH = "auto"
 FULL, SLIDING = "full_attention", "sliding_attention"
 FLOORS = {torch.float32: 2e-4, torch.float16: 6e-3, torch.bfloat16: 0.04}
-"""Differences of one token's loss, in nats, that are always taken for rounding; tight, since a model
+"""Differences of one token's loss, in nats, that always count as rounding; tight, since a model
 that passes wrongly has wrong scores and one that fails wrongly is only slower."""
 NOISE_FACTOR, MOST_FLOORS = 4.0, 4.0
 PREFIX = 29
@@ -156,16 +156,21 @@ def compare(model: Any, pad: int, attention: Attention) -> tuple[float, float]:
     return worst, min(max(floor, NOISE_FACTOR * noise), MOST_FLOORS * floor)
 
 
-def total_noise(model: Any, pad: int) -> float:
-    """Largest difference of a text's total loss, in nats, between a padded batch and the text alone.
+def total_noise(model: Any, pad: int, attention: Attention | None = None) -> float:
+    """Largest difference of a text's total loss, in nats, between ways of computing it.
 
-    Two options whose totals lie closer than this could be ranked the other way by another batch. Nothing
-    of the kind is reported in float32, where it is about 1e-5.
+    Compared with the text alone are a padded batch and, where the model is scored by it, the tree with the masks
+    of `attention`. Two options whose totals lie closer than this could be ranked the other way by another batch.
+    Nothing of the kind is reported in float32, where it is about 1e-5.
     """
     texts = trial_texts(model.get_input_embeddings().num_embeddings)
-    together = token_losses(model, texts, pad)
-    alone = [token_losses(model, [text], pad)[0] for text in texts]
-    return max(abs(float(a.sum() - b.sum())) for a, b in zip(together, alone, strict=True))
+    alone = [float(token_losses(model, [text], pad)[0].sum()) for text in texts]
+    others = [[float(losses.sum()) for losses in token_losses(model, texts, pad)]]
+    if attention is not None:
+        items = [Encoded(Request(f"{i}", "", "ll"), text, len(text) - 1) for i, text in enumerate(texts)]
+        totals = {reply.key: reply.nll for reply in score_tree(model, items, attention, TreeLimits(width=16, stem=6))}
+        others.append([value if (value := totals[f"{i}"]) is not None else alone[i] for i in range(len(texts))])
+    return max(abs(a - b) for way in others for a, b in zip(way, alone, strict=True))
 
 
 def trial_texts(vocab: int) -> list[Ids]:
