@@ -28,7 +28,8 @@ from evalkit.plan.plan import Pair, Planned, RunPlan, make_plan
 from evalkit.plan.task import part_of, subsets_of
 from evalkit.report.contamination import absent_sets
 from evalkit.report.contamination import section as contamination
-from evalkit.report.heatmap import draw, grids_of
+from evalkit.report.heatmap import as_csv as cells_csv
+from evalkit.report.heatmap import draw, grids_of, side_by_side
 from evalkit.report.html.build import count_judged, write_pages
 from evalkit.report.notes import notes_of, score_notes, unsafe_notes
 from evalkit.report.results import results_of
@@ -453,10 +454,17 @@ def _below(table: str, section: str) -> str:
 
 
 def write_heat_maps(finished: Finished, plan: RunPlan) -> None:
-    """A heat map, as PNG and SVG, beside the summary for each model and needle benchmark of the run."""
-    for grid in grids_of(finished.scores, plan.benchmarks, plan.cut.is_cut):
+    """Heat maps, as PNG and SVG, beside the summary: of each model and needle benchmark of the run, of all models
+    side by side, and the cells as csv."""
+    store, grids = finished.store, grids_of(finished.scores, plan.benchmarks, plan.cut.is_cut)
+    for grid in grids:
         for kind, content in draw(grid).items():
-            finished.store.write_picture("heatmap", grid.model, grid.row, kind, content)
+            store.write_picture("heatmap", grid.model, grid.row, kind, content)
+    for row, together in side_by_side(grids).items():
+        for kind, content in draw(*together).items():
+            store.write_picture("heatmaps", "all", row, kind, content)
+    for row in dict.fromkeys(grid.row for grid in grids):
+        store.write_picture("cells", "all", row, "csv", cells_csv([grid for grid in grids if grid.row == row]))
 
 
 def to_json(ended: Finished | Inferred) -> dict[str, Any]:

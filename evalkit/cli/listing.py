@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import click
 
 from evalkit.cli.streams import emit
+from evalkit.configs.benchmark import axes_of
 from evalkit.core.errors import EvalkitError
 from evalkit.core.registry import did_you_mean
 
@@ -94,11 +96,8 @@ def _dataset_row(name: str, data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _count_subsets(data: Mapping[str, Any]) -> int:
-    if "grid" in data:
-        count = 1
-        for values in data["grid"]["axes"].values():
-            count *= len(values)
-        return count
+    if axes := axes_of(data):
+        return math.prod(len(values) for values in axes.values())
     subsets = data.get("subsets")
     if not subsets:
         return 1

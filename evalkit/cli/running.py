@@ -20,7 +20,8 @@ from evalkit.execution.debug import DebugRunner
 from evalkit.execution.local import LocalRunner
 from evalkit.execution.runner import Limits, Progress, Runner
 from evalkit.plan.options import RunOptions
-from evalkit.plan.plan import Planned, make_plan
+from evalkit.plan.plan import Planned, long_prompts, make_plan
+from evalkit.report.notes import remarks_of
 from evalkit.scoring.score import Options
 from evalkit.session import Finished, Inferred, Listener, ReportOptions, RunSettings, run, to_json
 
@@ -200,8 +201,13 @@ def dry_run(planned: Planned, calibrate: bool, as_json: bool) -> int:
         click.echo(_forecast_table(found, calibrate))
         said = "every model was loaded and timed on a few samples" if calibrate else "no model was loaded"
         click.echo(f"plan {planned.plan.hash[:12]}; {said}; tokens are counted on up to 32 samples a subset")
+    for pair in planned.runnable:
+        if (arithmetic := long_prompts(planned.plan, pair)) is not None:
+            note(f"{pair.benchmark}: {arithmetic}")
     for warning in planned.warnings:
         note(warning)
+    for remark in remarks_of(planned.plan):
+        note(remark)
     for name, error in planned.broken.items():
         note(f"cannot be used: {name}: {error}")
     return EXIT_FAILED if planned.broken else EXIT_OK

@@ -19,6 +19,8 @@ from evalkit.core.records import Benchmark, Golds, Group, Member
 
 JUDGING = ("llm_judge", "alpaca_eval")
 """Metrics whose `prompt` may be the name of a file."""
+GRID_NAME = "L{{ length }}{% if depth is defined %}D{{ depth }}{% endif %}"
+"""Names of subsets by `data.lengths` and `data.depths`, where the config gives no others."""
 PARTS = "parts: {VARIABLE: {VALUE: {mode: gen, …}}}, where VARIABLE is one of the subsets' variables"
 
 
@@ -151,9 +153,49 @@ def select(benchmark: Benchmark, patterns: Sequence[str]) -> Benchmark:
     return replace(benchmark, members=tuple(m for m in benchmark.members if m.name in chosen))
 
 
+def axes_of(data: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Axis -> values of a config whose subsets are a grid; empty for other configs.
+
+    `data.lengths` (tokens) and `data.depths` (percent) are such axes. Where a `grid` without depths is given, all
+    depths are together in each of its subsets, as the variable `depths`.
+    """
+    spec = data.get("data", {})
+    axes: dict[str, list[Any]] = dict(data["grid"]["axes"]) if "grid" in data else {}
+    if "lengths" in spec:
+        axes["length"] = list(spec["lengths"])
+    if "depths" in spec and ("depth" in axes or "grid" not in data):
+        axes["depth"] = list(spec["depths"])
+    return axes
+
+
+def _check_axes(document: Document) -> None:
+    """ConfigError for lengths and depths that cannot be."""
+    spec = document.data.get("data", {})
+    for key, fits, what in (
+        ("lengths", lambda n: n > 0, "lengths are tokens, at least 1"),
+        ("depths", lambda n: 0 <= n <= 100, "depths are percent, 0 to 100"),
+    ):
+        values = spec.get(key)
+        if values is None:
+            continue
+        place = f"{document.place(('data', key))}: data.{key}"
+        if "grid" in document.data and "length" not in document.data["grid"]["axes"]:
+            raise ConfigError(
+                f"{place}: the subsets are no lengths", f"the axes are {', '.join(axes_of(document.data))}"
+            )
+        if not values or len(set(values)) < len(values):
+            raise ConfigError(f"{place} is {values}", "give each value once")
+        bad = [value for value in values if not fits(value)]
+        if bad:
+            raise ConfigError(f"{place}: {bad[0]} is impossible", what)
+
+
 def _members(data: Mapping[str, Any], row: str, document: Document) -> tuple[tuple[Member, ...], tuple[Group, ...]]:
-    if "grid" in data:
-        return _grid(data["grid"]), ()
+    _check_axes(document)
+    if axes := axes_of(data):
+        together = {} if "depth" in axes else {"depths": data["data"].get("depths")}
+        name = data["grid"]["name"] if "grid" in data else GRID_NAME
+        return _grid(name, axes, {key: value for key, value in together.items() if value}), ()
     subsets = data.get("subsets")
     if subsets is None:
         return (Member(row),), ()
@@ -182,10 +224,9 @@ def _member(entry: Any, where: Place) -> Member:
     return Member(name, dict(variables))
 
 
-def _grid(grid: Mapping[str, Any]) -> tuple[Member, ...]:
-    axes = grid["axes"]
+def _grid(name: str, axes: Mapping[str, Sequence[Any]], more: Mapping[str, Any]) -> tuple[Member, ...]:
     made = []
     for values in itertools.product(*axes.values()):
         variables = dict(zip(axes, values, strict=True))
-        made.append(Member(template.render(grid["name"], variables, "grid name"), variables))
+        made.append(Member(template.render(name, variables, "grid name"), {**variables, **more}))
     return tuple(made)

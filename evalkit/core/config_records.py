@@ -65,7 +65,15 @@ class DataSpec:
     build: NamedCall | None = None
     """a registered builder that makes the rows from those read: `needle` hides a sentence in them (`needle`,
     `question`, `keyword`, or lists of these, one for each repeat); `joined` adds `columns` (name: expression) of the
-    row of another `file` that has the same `key` (reference answers)"""
+    row of another `file` that has the same `key` (reference answers).
+    One that needs no rows stands alone, without `path` or `file`"""
+    extra_files: tuple[str, ...] = ()
+    """other files of the data set that the builder reads where they are; `fetch` brings them"""
+    lengths: tuple[int, ...] = ()
+    """an axis of a grid: one subset for each length in tokens"""
+    depths: tuple[float, ...] = ()
+    """an axis of a grid: one subset for each depth in percent. With a `grid` that has no `depth`, all depths are
+    together in each subset"""
     revision: str = ""
     """hub revision; default: main, or the parquet conversion of a script-only dataset"""
     optional: str = ""
@@ -73,6 +81,11 @@ class DataSpec:
     newlines: Literal["kept", "text_mode"] = field(default="kept", metadata=UNHASHED)
     r"""`kept` or `text_mode`: `\r\n` and `\r` in the rows become `\n`, as in a csv that the published reader
     opened in text mode. Like the rows it is in the data fingerprint, not in the hash"""
+
+    @property
+    def is_made(self) -> bool:
+        """Whether a builder makes the rows out of nothing that is read."""
+        return self.build is not None and not (self.path or self.file or self.package)
 
 
 @dataclass(frozen=True)
@@ -230,7 +243,8 @@ class Benchmark(SubsetSpec):
     """The subsets that are run, in order."""
     groups: tuple[Group, ...] = field(metadata=DERIVED)
     average: NamedCall = NamedCall("mean")
-    """`mean` of the subsets, `pooled` (every item counts the same), `{weighted: VARIABLE}`, or `none`: every subset is
+    """`mean` of the subsets, `pooled` (every item counts the same), `{weighted: VARIABLE}`,
+    `{groups: [GROUP, …]}` (the mean of these groups' means), or `none`: every subset is
     then a row of its own, `<row>-<subset>`"""
     parts: Mapping[str, Benchmark] = field(
         default_factory=dict, hash=False, compare=False, metadata={"parts_of": SubsetSpec}

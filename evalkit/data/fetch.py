@@ -6,6 +6,7 @@ import ast
 import hashlib
 import json
 import os
+import shutil
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -23,7 +24,7 @@ from evalkit.core.records import Benchmark, Member, Row
 from evalkit.core.registry import Registry
 from evalkit.data.download import download
 from evalkit.data.files import DataRoot, SplitSource, local_files, write_file
-from evalkit.data.sources import load_rows, split_source
+from evalkit.data.sources import find_beside, load_rows, split_source
 
 CONVERTERS: Registry[Callable[[str], str]] = Registry("exemplar converter")
 RECORDED = ".sha256"
@@ -81,6 +82,7 @@ def fetch_benchmarks(names: Sequence[str], root: Path, config_dirs: Sequence[str
     for name, choice in choices.items():
         benchmark = read_benchmark(choice.file, catalog)[0]
         yield from _fetch_rows(benchmark, root)
+        yield from _fetch_extra_files(benchmark, root)
         yield from _fetch_exemplars(benchmark, root)
         yield f"{name}: complete in {root}"
 
@@ -97,12 +99,30 @@ def _fetch_rows(benchmark: Benchmark, root: Path) -> Iterator[str]:
         yield f"{source}: {target} (sha256 {file_sha256(target)[:16]}…)"
 
 
+def _fetch_extra_files(benchmark: Benchmark, root: Path) -> Iterator[str]:
+    """Files that a builder reads where they are; one that cannot be had is said and no error."""
+    data = benchmark.data
+    for name in data.extra_files:
+        target = root / data.path / name
+        if target.is_file():
+            continue
+        brought = find_beside(data.path, name, DataRoot(root))
+        if brought is None:
+            yield f"{data.path}/{name}: cannot be had; {benchmark.name} does without it"
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(brought, target)
+        yield f"{data.path}/{name}: {target} (sha256 {file_sha256(target)[:16]}…)"
+
+
 def _sources(benchmark: Benchmark) -> list[SplitSource]:
     """Every split that scoring or the few-shot pool reads, each once."""
     shots = benchmark.shots
     found: dict[SplitSource, None] = {}
     for member in benchmark.members:
         data = benchmark.part(member.variables).data
+        if data.is_made:
+            continue
         splits = [data.split] if isinstance(data.split, str) else list(data.split.values())
         splits += [shots.split] if shots and shots.split else []
         for split in splits:

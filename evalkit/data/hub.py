@@ -43,6 +43,11 @@ def load_from_hub(source: SplitSource, root: DataRoot) -> list[Row]:
     return _load_dataset(source, root, source.revision or None) if online else _load_cached(source, root)
 
 
+def download(source: SplitSource, root: DataRoot) -> Path:
+    """The file of a data set on the hub, or in its cache; DataError when it cannot be had."""
+    return _download(source, root, reachable())
+
+
 def _download(source: SplitSource, root: DataRoot, online: bool) -> Path:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError

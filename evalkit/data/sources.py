@@ -15,7 +15,7 @@ from evalkit.core.errors import DataError
 from evalkit.core.packages import package_path
 from evalkit.core.records import DataSpec, Row
 from evalkit.data.files import DataRoot, SplitSource, local_files, missing, read_file, text_mode
-from evalkit.data.hub import load_from_hub
+from evalkit.data.hub import download, load_from_hub
 
 TEXT_MODE = "text_mode"
 SAMPLES = Path(__file__).resolve().parents[1] / "builtin" / "samples"
@@ -78,6 +78,18 @@ def find_file(name: str, root: DataRoot, what: str, hint: str) -> Path:
     if Path(name).is_absolute() and Path(name).is_file():
         return Path(name)
     raise DataError(f"{what} {name} not found ({looked})", hint)
+
+
+def find_beside(path: str, name: str, root: DataRoot) -> Path | None:
+    """Another file of the data set `path`, from the data root or the hub; None when neither has it."""
+    source = SplitSource(path, "", "", name)
+    for folder in root.folders():
+        if found := local_files(source, folder):
+            return found[0]
+    try:
+        return download(source, root) if path else None
+    except DataError:
+        return None
 
 
 def cut(rows: Sequence[Row], bounds: tuple[int | None, int | None] | None) -> Sequence[Row]:

@@ -20,6 +20,7 @@ from evalkit.core.records import ModelSpec
 from evalkit.core.registry import did_you_mean
 from evalkit.engines import checkpoint
 from evalkit.engines.base import Engine
+from evalkit.engines.long_prompts import LongPrompts, plan_long_prompts
 from evalkit.engines.openai_api import options as api
 from evalkit.engines.recorded import engine as recorded
 
@@ -110,6 +111,8 @@ class EngineEntry:
     """Whether `path` is a checkpoint, in a folder or on the hub; such an engine can be named by `--engine`."""
     uses_device: bool = True
     """Whether it computes here: takes GPU slots, and cores of the CPU."""
+    long_prompts: Callable[[ModelSpec, int], LongPrompts | None] = lambda spec, tokens: None
+    """The arithmetic of rows of so many tokens, where the engine plans its memory."""
     recorded: bool = False
     """Whether replies are outputs made elsewhere: matched to samples before the run, given by the run's own process
     and never asked for by prompt. Such an engine has no tokenizer, no speed and no log-probabilities."""
@@ -269,6 +272,12 @@ def _hf_packages(spec: ModelSpec) -> Mapping[str, str]:
     return {**wanted, "peft": "peft"} if spec.peft_path else wanted
 
 
+def _check_truncation(spec: ModelSpec) -> None:
+    where = spec.options.get("truncation", "left")
+    if where not in ("left", "middle"):
+        raise ConfigError(f"truncation: {where!r} is unknown (model {spec.name})", "left or middle")
+
+
 def _create_vllm(spec: ModelSpec) -> Engine:
     from evalkit.engines.external.vllm import make_engine
 
@@ -332,8 +341,10 @@ ENGINES: Mapping[str, EngineEntry] = MappingProxyType(
                 "hf",
                 _create_hf,
                 performance_options=("engine_path", "generation_path"),
-                reply_options=("quantization",),
+                reply_options=("quantization", "truncation"),
+                check_options=_check_truncation,
                 packages=_hf_packages,
+                long_prompts=plan_long_prompts,
                 identity=checkpoint_identity,
                 preflight=checkpoint_preflight,
                 reads_checkpoint=True,
@@ -346,7 +357,8 @@ ENGINES: Mapping[str, EngineEntry] = MappingProxyType(
                     "gpu_memory_utilization", "max_num_seqs", "max_num_batched_tokens", "prefix_caching",
                     "enforce_eager",
                 ),
-                reply_options=("quantization",),
+                reply_options=("quantization", "truncation"),
+                check_options=_check_truncation,
                 packages=lambda spec: {"vllm": "vllm"},
                 separate_environment=True,
                 identity=checkpoint_identity,
@@ -357,7 +369,8 @@ ENGINES: Mapping[str, EngineEntry] = MappingProxyType(
                 "lmdeploy",
                 _create_lmdeploy,
                 performance_options=("cache_max_entry_count", "max_batch_size", "prefix_caching"),
-                reply_options=("model_format", "quant_policy"),
+                reply_options=("model_format", "quant_policy", "truncation"),
+                check_options=_check_truncation,
                 packages=lambda spec: {"lmdeploy": "lmdeploy"},
                 separate_environment=True,
                 identity=checkpoint_identity,

@@ -20,7 +20,7 @@ from evalkit.prompts.builders import BUILDERS
 from evalkit.prompts.rendering import uses_shots
 from evalkit.prompts.rows import sources_of, template_sources
 
-AVERAGES = ("mean", "pooled", "weighted", "none")
+AVERAGES = ("mean", "pooled", "weighted", "groups", "none")
 
 
 def load_benchmark_config(file: Path, catalog: ConfigCatalog, overrides: Sequence[Override] = ()) -> Benchmark:
@@ -205,11 +205,17 @@ def _solver(benchmark: Benchmark) -> None:
 def _average(benchmark: Benchmark) -> None:
     if benchmark.average.name not in AVERAGES:
         raise ConfigError(f"unknown average {benchmark.average.name!r}", did_you_mean(benchmark.average.name, AVERAGES))
+    if benchmark.average.name == "groups":
+        known = [group.name for group in benchmark.groups]
+        named = [str(name) for names in benchmark.average.args.values() for name in names]
+        bad = [name for name in named if name not in known]
+        if bad or not named:
+            raise ConfigError(f"no group is called {bad[0]!r}" if bad else "no group is named", ", ".join(known))
 
 
 def _data(benchmark: Benchmark) -> None:
     data = benchmark.data
-    if not (data.path or data.file or data.package):
+    if not (data.path or data.file or data.package or data.build):
         raise ConfigError("data needs `path` (a hub id) or `file`", "see docs/configs.md")
     if data.build is not None:
         BUILDERS.get(data.build.name)

@@ -71,7 +71,11 @@ def from_manifest(manifest: Mapping[str, Any]) -> RunPlan:
             benchmarks[name] = select(benchmark, entry["subsets"]) if entry["subsets"] else benchmark
         pairs = {
             Pair(p["model"], p["benchmark"]): PairFacts(
-                p["data_fingerprint"], p["draws"], p.get("own_exemplars", {}), p.get("sample_data")
+                p["data_fingerprint"],
+                p["draws"],
+                p.get("own_exemplars", {}),
+                p.get("sample_data"),
+                tuple(p.get("remarks", ())),
             )
             for p in manifest["pairs"]
         }

@@ -16,6 +16,7 @@ from evalkit.core.records import Benchmark, ModelSpec, Request, Sample
 from evalkit.data.files import DataRoot
 from evalkit.data.sources import open_root
 from evalkit.engines.catalog import entry_of, identity, preflight
+from evalkit.engines.long_prompts import LongPrompts
 from evalkit.engines.recorded.engine import Outputs, load_outputs
 from evalkit.plan.options import RunOptions
 from evalkit.plan.selection import Selection, select_configs
@@ -43,6 +44,8 @@ class PairFacts:
     """Subset -> samples that stand among their own exemplars."""
     sample_data: bool | None = None
     """Whether the rows are the project's own made-up ones; None in plans of earlier versions."""
+    remarks: tuple[str, ...] = ()
+    """What must be known of rows that were made: the tokenizer that counted, a corpus that was too short."""
 
 
 class TaskCache:
@@ -54,7 +57,8 @@ class TaskCache:
     def get(self, plan: RunPlan, pair: Pair) -> Task:
         """The pair's task; DataError when its rows cannot be had."""
         built = any(variant.data.build for variant in plan.benchmarks[pair.benchmark].variants)
-        key = (pair.benchmark, pair.model if built else "")  # built rows depend on the model's tokenizer
+        own = built and plan.tokenizer is None  # built rows depend on the tokenizer, which is the model's unless named
+        key = (pair.benchmark, pair.model if own else "")
         if key not in self._tasks:
             self._tasks[key] = plan.new_task(pair)
         draws = plan.facts_of(pair).draws
@@ -240,12 +244,15 @@ def _read_data(planned: Planned) -> Planned:
     warnings: dict[str, None] = dict.fromkeys(planned.warnings)
     for pair in planned.runnable:
         try:
+            if (found := long_prompts(plan, pair)) is not None:
+                found.check()
             task = plan.task(pair)
             task.check()
             benchmarks[pair.benchmark] = with_exemplars(plan.benchmarks[pair.benchmark], task.exemplar_sha256())
             outputs = _recorded_outputs(plan, pair, task)
             draws = outputs.draws if outputs and outputs.draws != task.benchmark.gen.num_samples else 0
-            facts[pair] = PairFacts(task.fingerprint(), draws, task.own_exemplars(), task.root.is_sample)
+            fingerprint, remarks = task.fingerprint(), tuple(task.remarks.values())
+            facts[pair] = PairFacts(fingerprint, draws, task.own_exemplars(), task.root.is_sample, remarks)
             warnings.update(dict.fromkeys([*task.gold_notes(), *_exemplar_notes(pair, facts[pair])]))
             recorded |= {pair: outputs} if outputs else {}
         except EvalkitError as error:
@@ -256,6 +263,18 @@ def _read_data(planned: Planned) -> Planned:
         raise type(first)("\n".join(p.message for p in problems), first.hint)
     plan = replace(plan, facts=facts, benchmarks=benchmarks)
     return replace(planned, plan=plan, recorded=recorded, warnings=tuple(warnings))
+
+
+LONG = 8192
+"""Tokens of a row from which its memory is planned."""
+
+
+def long_prompts(plan: RunPlan, pair: Pair) -> LongPrompts | None:
+    """What the longest rows of a benchmark take whose subsets are lengths; None for other pairs."""
+    model, benchmark = plan.models[pair.model], plan.benchmarks[pair.benchmark]
+    lengths = [int(m.variables["length"]) for m in benchmark.members if "length" in m.variables]
+    longest = max(lengths, default=0)
+    return entry_of(model).long_prompts(model, longest) if longest >= LONG else None
 
 
 def _exemplar_notes(pair: Pair, facts: PairFacts) -> list[str]:

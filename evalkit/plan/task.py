@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.core import template
-from evalkit.core.calls import make_metric, make_solver
+from evalkit.core.calls import bound_arguments, make_metric, make_solver
 from evalkit.core.digest import digest, file_sha256
 from evalkit.core.errors import AbsentData, ConfigError, DataError
 from evalkit.core.records import (
@@ -106,6 +106,8 @@ class Task:
         self._samples: dict[str, list[Sample]] = {}
         self._build_cache: dict[str, Any] = {}
         self._absent: dict[str, str] | None = None
+        self.remarks: dict[str, str] = {}
+        """Topic -> what builders have to say of the rows that they made so far."""
 
     def with_draws(self, draws: int) -> Task:
         """The same task, each sample generated `draws` times; what was loaded is shared."""
@@ -311,18 +313,28 @@ class Task:
     def _place(self, member: Member, split: str) -> str:
         """The files of a subset's rows, or the split of the hub, for errors."""
         spec = self.benchmark.part(member.variables).data
+        if spec.is_made and spec.build is not None:
+            return f"rows made by {spec.build.name}"
         config, file = self._filled(spec.config, member, split), self._filled(spec.file, member, split)
         source = sources.split_source(spec, config, split, file)
         return ", ".join(map(str, sources.rows_files(source, self.root))) or str(source)
 
     def _member_rows(self, member: Member, split: str) -> Sequence[Row]:
         spec = self.benchmark.part(member.variables).data
-        read = sources.cut(self._read(spec, member, split), spec.slice)
+        read = [] if spec.is_made else sources.cut(self._read(spec, member, split), spec.slice)
         if spec.build is None:
             return read
-        variables = {**member.variables, "subset": member.name}
-        material = builders.Material(read, variables, self._get_tokenizer, self._build_cache, self._side_file)
-        return builders.BUILDERS.get(spec.build.name)(material, **spec.build.args)
+        material = builders.Material(
+            rows=read,
+            variables={**member.variables, "subset": member.name},
+            tokenizer=self._get_tokenizer,
+            cache=self._build_cache,
+            find=self._side_file,
+            beside=lambda name: sources.find_beside(*(spec.path, name) if spec.path else _placed(name), self.root),
+            remark=self.remarks.__setitem__,
+        )
+        build = builders.BUILDERS.get(spec.build.name)
+        return build(material, **bound_arguments(spec.build, build, ("material",), "the row builder"))
 
     def _side_file(self, name: str) -> Path:
         hint = "put the file there, or give its path: --set NAME:data.build.annotated.file=FILE"
@@ -334,7 +346,10 @@ class Task:
                 f"{self.benchmark.name} counts lengths in tokens and no model is loaded",
                 "name a tokenizer: --tokenizer DIR_OR_FILE",
             )
-        return self._tokenizer()
+        tokenizer = self._tokenizer()
+        counted = f"{tokenizer.name} ({tokenizer.fingerprint[:12]})"
+        self.remarks["tokenizer"] = f"lengths are counted with the tokenizer {counted}"
+        return tokenizer
 
     def _load_exemplars(self, member: Member) -> Exemplars:
         spec, what = self.benchmark.shots, f"{self.benchmark.name} exemplars"
@@ -351,6 +366,12 @@ class Task:
             if spec.turns
             else fewshot.from_rows(self.benchmark, member, spec, entries)
         )
+
+
+def _placed(name: str) -> tuple[str, str]:
+    """(data set, file) of `<org>/<name>/<file>`."""
+    parts = name.split("/")
+    return "/".join(parts[:2]), "/".join(parts[2:])
 
 
 def requests_of(task: Task, sample: Sample, model: ModelSpec, fingerprint: str, seed: int = 0) -> Iterator[Request]:

@@ -1,8 +1,14 @@
-"""Heat maps of needle benchmarks: score by length and depth, as PNG and SVG (protocol sheet: needle in a haystack)."""
+"""Heat maps of needle benchmarks: score by length and depth (protocol sheet: needle in a haystack).
+
+PNG and SVG of each model and of all models side by side, and the cells as csv.
+"""
 
 from __future__ import annotations
 
+import csv
 import io
+import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LENGTH, DEPTH = "length", "depth"
+LENGTH, DEPTH, TOGETHER = "length", "depth", "depths"
 COLOURS = ("#F0496E", "#EBB839", "#0CD79F")
 """Of 0, 50 and 100; linear between."""
 DARK = "#444444"
@@ -25,6 +31,14 @@ DPI = 150
 FORMATS = ("png", "svg")
 CJK = "Noto Sans CJK"
 """Family of the fonts that Chinese text is drawn with, where one is installed."""
+PANEL = 5.0
+"""Inches of width of each further model in one picture."""
+LOG_SPAN = 16
+"""Longest over shortest length from which an axis may be logarithmic."""
+DEPTH_RESULT = "Depth"
+"""Results called `Depth<percent>` are the cells of benchmarks that have all depths in one prompt."""
+LEGEND_SHARE = 15
+"""Percent of the picture's height that the legend takes."""
 WIDE = 12
 """From this many lengths on, the numbers of the average line are written upright."""
 
@@ -67,24 +81,37 @@ def grids_of(scores: Sequence[Score], benchmarks: Mapping[str, Benchmark], limit
     """
     found = []
     for name, benchmark in benchmarks.items():
-        places = {
-            f"{benchmark.row}-{member.name}" if len(benchmark.members) > 1 else benchmark.row: (
-                float(member.variables[LENGTH]),
-                float(member.variables[DEPTH]),
-            )
-            for member in benchmark.members
-            if {LENGTH, DEPTH} <= set(member.variables)
-        }
+        places = _places(benchmark)
         mine = [s for s in scores if s.benchmark == name]
         metric = next((s.metric for s in mine), "")  # the primary metric comes first
         for model in dict.fromkeys(s.model for s in mine):
-            of_model = [s for s in mine if s.model == model and s.metric == metric]
-            cells = [s for s in of_model if s.row in places and s.value is not None]
-            if cells:
-                values = {places[s.row]: s.value for s in cells if s.value is not None}
-                note = _note(cells, len(places), _left_out(of_model), limited)
-                found.append(Grid(model, benchmark.row, values, note))
+            of_model = [s for s in mine if s.model == model]
+            cells = [(at, s) for s in of_model if (at := places.get((s.row, "" if s.metric == metric else s.metric)))]
+            known = [(at, s) for at, s in cells if s.value is not None]
+            if known:
+                values: dict[tuple[float, float], list[float]] = {}
+                for at, s in known:
+                    values.setdefault(at, []).append(s.value or 0.0)
+                left_out = _left_out([s for s in of_model if s.metric == metric])
+                note = _note([s for _, s in known], len(places), left_out, limited)
+                found.append(Grid(model, benchmark.row, {at: stats.mean(v) for at, v in values.items()}, note))
     return found
+
+
+def _places(benchmark: Benchmark) -> dict[tuple[str, str], tuple[float, float]]:
+    """(row, metric; empty: the primary one) -> (length, depth) of the scores that are cells.
+
+    These are the subsets' own results or, where all depths are together in a subset, its results by depth.
+    """
+    places: dict[tuple[str, str], tuple[float, float]] = {}
+    for member in benchmark.members:
+        row = f"{benchmark.row}-{member.name}" if len(benchmark.members) > 1 else benchmark.row
+        variables = member.variables
+        if LENGTH in variables and DEPTH in variables:
+            places[row, ""] = (float(variables[LENGTH]), float(variables[DEPTH]))
+        for depth in variables.get(TOGETHER, ()) if LENGTH in variables else ():
+            places[row, f"{DEPTH_RESULT}{depth:g}"] = (float(variables[LENGTH]), float(depth))
+    return places
 
 
 def _left_out(scores: Sequence[Score]) -> int:
@@ -104,50 +131,106 @@ def _note(cells: Sequence[Score], full: int, left_out: int, limited: bool) -> st
     return ", ".join([*parts, "limited run"] if limited else parts)
 
 
-def draw(grid: Grid) -> dict[str, bytes]:
-    """Format -> the picture; equal grids give equal bytes with the same matplotlib and fonts."""
+def as_csv(grids: Sequence[Grid]) -> bytes:
+    """All cells, a line each: model, row, length in tokens, depth in percent, score."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(("model", "row", "length", "depth", "score"))
+    for grid in grids:
+        for (length, depth), value in sorted(grid.cells.items()):
+            writer.writerow((grid.model, grid.row, f"{length:g}" if length < 1e6 else int(length), f"{depth:g}", value))
+    return buffer.getvalue().encode()
+
+
+def side_by_side(grids: Sequence[Grid]) -> dict[str, list[Grid]]:
+    """Row -> the grids of its models, for rows with several models."""
+    by_row: dict[str, list[Grid]] = {}
+    for grid in grids:
+        by_row.setdefault(grid.row, []).append(grid)
+    return {row: found for row, found in by_row.items() if len(found) > 1}
+
+
+def draw(*grids: Grid) -> dict[str, bytes]:
+    """Format -> the picture, models side by side; equal grids give equal bytes with the same matplotlib and fonts."""
     import matplotlib.style
 
     own: Any = {"svg.hashsalt": "evalkit", "font.family": _families(), "text.parse_math": False}
     with matplotlib.style.context("default"), matplotlib.rc_context(own):
-        figure = figure_of(grid)
+        figure = figure_of(*grids)
         return {name: _saved(figure, name) for name in FORMATS}
 
 
-def figure_of(grid: Grid) -> Figure:
+def figure_of(*grids: Grid) -> Figure:
     """The picture as matplotlib has it, made without pyplot: nothing that the caller plots is touched."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    families = _families()
-    figure = Figure(figsize=SIZE, layout="constrained")
+    families, alone = _families(), len(grids) == 1
+    figure = Figure(figsize=(SIZE[0] + PANEL * (len(grids) - 1), SIZE[1]), layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(_drawable(grid.model, families), fontweight="bold")
-    axes = figure.add_subplot()
-    _cells(figure, axes, grid)
-    axes.set_title(_drawable(f"{grid.row}:{grid.overall:.2f}", families))
-    if grid.note:
-        figure.supxlabel(grid.note, fontsize="medium", color="#B00020")
-    _average_line(axes, grid.averages())
+    panels = figure.subplots(1, len(grids), squeeze=False)[0]
+    lengths = sorted({length for grid in grids for length in grid.lengths})
+    depths = sorted({depth for grid in grids for depth in grid.depths})
+    for axes, grid in zip(panels, grids, strict=True):
+        mesh = _cells(axes, grid, lengths, depths)
+        overall = f"{grid.row}:{grid.overall:.2f}"
+        axes.set_title(_drawable(overall if alone else f"{grid.model}\n{overall}", families))
+        if grid is grids[-1]:
+            bar = figure.colorbar(mesh, ax=axes)
+            bar.outline.set_visible(False)  # type: ignore[operator]
+        _average_line(axes, grid, lengths)
+    if alone:
+        figure.suptitle(_drawable(grids[0].model, families), fontweight="bold")
+    notes = [grid.note if alone else f"{grid.model}: {grid.note}" for grid in grids if grid.note]
+    if notes:
+        figure.supxlabel("; ".join(notes), fontsize="medium", color="#B00020")
     return figure
 
 
-def _cells(figure: Figure, axes: Axes, grid: Grid) -> None:
-    """The coloured grid, its axes and its colour bar."""
+def is_logarithmic(lengths: Sequence[float]) -> bool:
+    """Whether lengths grow by factors rather than by steps, over more than `LOG_SPAN`."""
+    if len(lengths) < 3 or lengths[-1] < LOG_SPAN * lengths[0]:
+        return False
+    steps = [b - a for a, b in itertools.pairwise(lengths)]
+    factors = [math.log(b / a) for a, b in itertools.pairwise(lengths)]
+    return _unevenness(factors) < _unevenness(steps)
+
+
+def _unevenness(values: Sequence[float]) -> float:
+    """The standard deviation over the mean."""
+    mean = stats.mean(values)
+    return math.sqrt(stats.mean([(v - mean) ** 2 for v in values])) / mean
+
+
+def columns_of(lengths: Sequence[float]) -> tuple[list[float], list[float]]:
+    """(edges of the columns, one more than lengths; their middles): of equal width or, on a logarithmic axis, up to
+    half-way (in logarithms) to the neighbours."""
+    if not is_logarithmic(lengths):
+        return [i - 0.5 for i in range(len(lengths) + 1)], [float(i) for i in range(len(lengths))]
+    places = [math.log2(length) for length in lengths]
+    middles = [(a + b) / 2 for a, b in itertools.pairwise(places)]
+    first, last = 2 * places[0] - middles[0], 2 * places[-1] - middles[-1]
+    return [first, *middles, last], places
+
+
+def _cells(axes: Axes, grid: Grid, lengths: Sequence[float], depths: Sequence[float]) -> Any:
+    """The coloured grid and its axes."""
     from matplotlib.colors import LinearSegmentedColormap
 
-    lengths, depths = grid.lengths, grid.depths
     values = [[grid.cells.get((length, depth), float("nan")) for length in lengths] for depth in depths]
     colours = LinearSegmentedColormap.from_list("needle", COLOURS)
-    picture = axes.imshow(values, cmap=colours, vmin=0, vmax=100, aspect="auto", interpolation="nearest")
-    bar = figure.colorbar(picture, ax=axes)
-    bar.outline.set_visible(False)  # type: ignore[operator]
-    axes.set_xlabel("Token Length")
+    edges, places = columns_of(lengths)
+    rows = [i - 0.5 for i in range(len(depths) + 1)]
+    mesh = axes.pcolormesh(edges, rows, values, cmap=colours, vmin=0, vmax=100)
+    axes.set_xlim(edges[0], edges[-1])
+    axes.set_ylim(rows[-1], rows[0])  # depth 0 on top
+    axes.set_xlabel("Token Length (logarithmic)" if is_logarithmic(lengths) else "Token Length")
     axes.set_ylabel("Depth Percent(%)")
-    axes.set_xticks(range(len(lengths)), labels=[length_label(length, lengths) for length in lengths], rotation=45)
+    axes.set_xticks(places, labels=[length_label(length, lengths) for length in lengths], rotation=45)
     axes.set_yticks(range(0, len(depths), 2), labels=[f"{depth:g}" for depth in depths[::2]])
     axes.spines[:].set_visible(False)
     axes.set_facecolor("#AAAAAA")  # of absent cells
+    return mesh
 
 
 def length_label(length: float, lengths: Sequence[float]) -> str:
@@ -155,23 +238,26 @@ def length_label(length: float, lengths: Sequence[float]) -> str:
     return f"{int(length) // 1000}k" if all(n % 1000 == 0 for n in lengths) else f"{length:g}"
 
 
-def _average_line(axes: Axes, averages: Sequence[float]) -> None:
+def _average_line(axes: Axes, grid: Grid, lengths: Sequence[float]) -> None:
     """The mean over depths of each column, on a hidden scale from 0 to 100."""
+    place_of = dict(zip(lengths, columns_of(lengths)[1], strict=True))
+    places, averages = [place_of[length] for length in grid.lengths], grid.averages()
     twin: Any = axes.twinx()
-    twin.plot(range(len(averages)), averages, color="white", marker="o", label="Average Depth Score", clip_on=False)
+    twin.plot(places, averages, color="white", marker="o", label="Average Depth Score", clip_on=False)
     behind = {"boxstyle": "round,pad=0.15", "facecolor": DARK, "alpha": 0.5, "linewidth": 0}
     crowded = len(averages) >= WIDE
-    for column, value in enumerate(averages):
+    for place, value in zip(places, averages, strict=True):
         below = value > 85  # keeps the number inside the picture
         twin.annotate(
-            f"{value:.2f}", (column, value), xytext=(0, -7 if below else 7), textcoords="offset points",
+            f"{value:.2f}", (place, value), xytext=(0, -7 if below else 7), textcoords="offset points",
             ha="center", va="top" if below else "bottom", rotation=90 if crowded else 0,
             fontsize="small" if crowded else "medium", color="white", bbox=behind,
         )  # fmt: skip
     twin.set_ylim(0, 100)
     twin.set_yticks([])
     twin.spines[:].set_visible(False)
-    legend = twin.legend(loc="lower left", facecolor=DARK, framealpha=0.6, edgecolor="none")
+    low = min(averages[: max(1, len(averages) // 2)]) < LEGEND_SHARE  # the legend would cover the line there
+    legend = twin.legend(loc="upper left" if low else "lower left", facecolor=DARK, framealpha=0.6, edgecolor="none")
     for text in legend.get_texts():
         text.set_color("white")
 

@@ -31,6 +31,7 @@ def notes_of(plan: RunPlan, failures: Sequence[JobFailure], engines: Mapping[str
     notes += [f"{m.name}: outputs made elsewhere, read from {m.path}" for m in recorded]
     notes += [f"judge {name}: {spec.engine} {spec.path}" for name, spec in plan.judges.items()]
     notes += [f"{b.name}: {b.notes}" for b in plan.benchmarks.values() if b.notes]
+    notes += remarks_of(plan)
     said: dict[str, list[JobFailure]] = {}
     for failure in failures:
         said.setdefault(f"{failure.job.model}: {failure.cause}", []).append(failure)
@@ -39,6 +40,19 @@ def notes_of(plan: RunPlan, failures: Sequence[JobFailure], engines: Mapping[str
         log = f"; log: {group[0].log}" if group[0].log else ""
         notes.append(f"failed: {len(group)} job{'s' if len(group) > 1 else ''} of {what}{hint}{log}")
     return notes
+
+
+def remarks_of(plan: RunPlan) -> list[str]:
+    """What builders say of the rows that they made, equal remarks of several models once."""
+    by_text: dict[tuple[str, str], list[str]] = {}
+    for pair in plan.pairs:
+        for text in plan.facts_of(pair).remarks:
+            by_text.setdefault((pair.benchmark, text), []).append(pair.model)
+    several = len(plan.models) > 1
+    return [
+        f"{benchmark} ({', '.join(models)}): {text}" if several else f"{benchmark}: {text}"
+        for (benchmark, text), models in by_text.items()
+    ]
 
 
 def score_notes(plan: RunPlan, scores: Sequence[Score], engines: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from evalkit.configs.benchmark import axes_of
 from evalkit.core import stats
 from evalkit.core.calls import make_contrast
 from evalkit.core.records import MIXED, Benchmark, Counts, Issue, Score, Verdict
@@ -70,11 +71,20 @@ def weights_of(benchmark: Benchmark, members: Mapping[str, str], counts: Mapping
     """
     if benchmark.average.name == "pooled":
         return [float(counts[subset]) for subset in members]
+    if benchmark.average.name == "groups":
+        return [_group_weight(benchmark, member) for member in members.values()]
     if benchmark.average.name != "weighted":
         return [1.0] * len(members)
     key = str(next(iter(benchmark.average.args.values())))
     by_name = {m.name: float(m.variables[key]) for m in benchmark.members}
     return [by_name[member] for member in members.values()]
+
+
+def _group_weight(benchmark: Benchmark, member: str) -> float:
+    """A member's share of the mean of group means, where `average: {groups: [NAME, …]}` names the groups."""
+    named = {str(name) for names in benchmark.average.args.values() for name in names}
+    groups = [group.members for group in benchmark.groups if group.name in named]
+    return sum(1.0 / (len(groups) * len(members)) for members in groups if member in members)
 
 
 def _parts(benchmark: Benchmark, expected: Sequence[str]) -> list[tuple[str, dict[str, str]]]:
@@ -128,8 +138,8 @@ class _Rows:
         """How many subsets the benchmark has, chosen or not."""
         listed = self.benchmark.subsets
         in_groups = {name for g in self.benchmark.groups for name in g.members}
-        grid = self.benchmark.grid
-        cells = math.prod(len(values) for values in grid.axes.values()) if grid else 0
+        axes = axes_of(self.benchmark.resolved)
+        cells = math.prod(len(values) for values in axes.values()) if axes else 0
         return max(len(listed) if isinstance(listed, tuple) else len(in_groups), cells, len(part))
 
     def _over(self, metric: str, row: str, part: Mapping[str, str], full: int, level: Level) -> Score:
@@ -138,9 +148,11 @@ class _Rows:
             return self._pooled(metric, row, part, full, level)
         values = [r.results[metric] for r in results if metric in r.results]
         averaged = len(values) == len(part)
-        weights = weights_of(
-            self.benchmark, {r.subset: part[r.subset] for r in results}, {r.subset: r.n for r in results}
-        )
+        members = {r.subset: part[r.subset] for r in results}
+        weights = weights_of(self.benchmark, members, {r.subset: r.n for r in results})
+        of_groups = [f"{self.benchmark.row}-{group.name}" for group in self.benchmark.groups]
+        if self.benchmark.average.name == "groups" and row in of_groups:  # inside of a group all count the same
+            weights = [1.0] * len(members)
         errors = [r.stderr if metric == self.primary else r.stderrs.get(metric) for r in results]
         return replace(
             blank_score(self.model, self.benchmark, row, metric, level),

@@ -200,3 +200,11 @@ def test_exam_rows_are_the_generator_s(tmp_path: Path) -> None:
     made = [file.relative_to(tmp_path) for file in tmp_path.rglob("*.jsonl")]
     assert len(made) >= 10
     assert all((tmp_path / name).read_bytes() == (SAMPLES / name).read_bytes() for name in made)
+
+
+def test_long_rows_are_the_generator_s(tmp_path: Path) -> None:
+    script = REPOSITORY / "tools/make_long_samples.py"
+    subprocess.run([sys.executable, str(script), "--out", str(tmp_path)], check=True, timeout=240)
+    made = [file.relative_to(tmp_path) for file in tmp_path.rglob("*") if file.is_file()]
+    assert len(made) >= 4
+    assert all((tmp_path / name).read_bytes() == (SAMPLES / name).read_bytes() for name in made)

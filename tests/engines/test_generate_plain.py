@@ -12,8 +12,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from evalkit.core.errors import ModelError
+from evalkit.core.errors import ConfigError, ModelError
 from evalkit.core.records import GenSettings, ModelSpec, Reply, Request, Turn
+from evalkit.engines.catalog import check_options
 from evalkit.engines.hf.generate.sampling import draw
 from evalkit.engines.hf.tokens import Encoder
 
@@ -284,3 +285,19 @@ def test_describe_tells_what_ran(tiny_model: Path, engine_for: Any) -> None:
     assert facts["attn_implementation"] == "sdpa" and facts["parameters"] > config["vocab_size"] * 128
     assert facts["left_padding_exact"] is True
     json.dumps(dict(facts))
+
+
+def test_prompts_are_cut_in_the_middle_where_the_model_says_so(tiny_model: Path, engine_for: Any) -> None:
+    """The first and the last half of what fits; a prompt that fits is left alone."""
+    engine = engine_for(tiny_model, max_seq_len=30, options={"truncation": "middle"})
+    ids = AutoTokenizer.from_pretrained(tiny_model)(PROMPTS[1]).input_ids
+    for limit in (10, 9):  # room for 20 and 21 tokens: an odd one is left free
+        encoded = engine._encoder.encode(gen(PROMPTS[1], limit))
+        assert encoded.truncated and list(encoded.ids) == ids[:10] + ids[-10:]
+    (cut, full) = run(engine, [gen(PROMPTS[1], 10), gen("who", 10)])
+    assert cut.truncated and not full.truncated
+    assert cut.text == AutoTokenizer.from_pretrained(tiny_model).decode(
+        naive(tiny_model, ids[:10] + ids[-10:], 10), skip_special_tokens=True
+    )
+    with pytest.raises(ConfigError, match="truncation: 'right'"):
+        check_options(ModelSpec("m", str(tiny_model), "base", options={"truncation": "right"}))

@@ -185,3 +185,58 @@ def test_other_runs_never_import_matplotlib(tmp_path: Path) -> None:
         command, cwd=helpers.ROOT, env=helpers.environment(), capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_cells_of_benchmarks_with_all_depths_in_one_prompt() -> None:
+    """Retrieval: the results by depth are the cells."""
+    benchmark = fabricate.benchmark("needlebench_retrieval_en_4k")
+    head = fabricate.score(benchmark, 50.0, metric="score", counts=Counts())
+    cells = [
+        replace(fabricate.score(benchmark, value, metric=f"Depth{depth}", level="subset"), row=f"{benchmark.row}-L{n}")
+        for n in (1000, 2000)
+        for depth, value in ((0, 100.0), (5, n / 100))
+    ]
+    (grid,) = grids_of([head, *cells], {benchmark.name: benchmark})
+    assert grid.cells == {(1000, 0): 100, (1000, 5): 10, (2000, 0): 100, (2000, 5): 20}
+
+
+def test_subsets_that_differ_in_something_else_share_a_cell() -> None:
+    """Reasoning: a cell is the mean over the numbers of needles."""
+    benchmark = fabricate.benchmark("needlebench_reasoning_en_4k")
+    head = fabricate.score(benchmark, 50.0, metric="score", counts=Counts())
+    cells = [
+        replace(head, value=10.0 * count, row=f"{benchmark.row}-L1000D0N{count}", level="subset")
+        for count in (2, 3, 4, 5)
+    ]  # fmt: skip
+    (grid,) = grids_of([head, *cells], {benchmark.name: benchmark})
+    assert grid.cells == {(1000, 0): 35.0}
+
+
+def test_lengths_that_grow_by_factors_have_a_logarithmic_axis() -> None:
+    assert heatmap.is_logarithmic([1000, 2000, 4000, 8000, 16000, 32000, 64000, 128000])
+    assert not heatmap.is_logarithmic([16000, 48000, 80000, 112000, 128000, 144000, 176000, 200000])
+    assert not heatmap.is_logarithmic([1000, 125000, 250000, 375000, 500000, 625000, 750000, 875000, 1000000])
+    assert not heatmap.is_logarithmic([1000, 2000, 4000]) and not heatmap.is_logarithmic([1000])
+    edges, places = heatmap.columns_of([1000, 4000, 16000, 1024000])
+    assert places == pytest.approx([places[0], places[0] + 2, places[0] + 4, places[0] + 10])
+    assert edges == pytest.approx([places[0] - 1, places[0] + 1, places[0] + 3, places[0] + 7, places[0] + 13])
+    cells = {(float(n), float(d)): 50.0 for n in (1000, 4000, 16000, 1024000) for d in (0, 50)}
+    axes = figure_of(Grid("m", "needle", cells)).axes[0]
+    assert axes.get_xlabel() == "Token Length (logarithmic)"
+    assert [t.get_text() for t in axes.get_xticklabels()] == ["1k", "4k", "16k", "1024k"]
+
+
+def test_models_side_by_side_and_csv() -> None:
+    """One panel a model over the same lengths and depths; absent cells stay grey."""
+    other = Grid("x", "needle", {(1000, 0): 10.0, (4000, 100): 30.0}, "2 of 4 cells")
+    apart = Grid("m", "else", {(1000, 0): 1.0})
+    assert heatmap.side_by_side([GRID, other, apart]) == {"needle": [GRID, other]}
+    figure = figure_of(GRID, other)
+    panels = [axes for axes in figure.axes if axes.get_xlabel() == "Token Length"]
+    assert [axes.get_title() for axes in panels] == ["m\nneedle:45.00", "x\nneedle:20.00"]
+    assert {tuple(t.get_text() for t in axes.get_xticklabels()) for axes in panels} == {("1k", "2k", "4k")}
+    assert figure.get_size_inches()[0] > figure_of(GRID).get_size_inches()[0]
+    assert set(draw(GRID, other)) == {"png", "svg"}
+    lines = heatmap.as_csv([GRID, Grid("x", "needle", {(1000000, 33.5): 1.25})]).decode().splitlines()
+    assert lines == ["model,row,length,depth,score", "m,needle,1000,0,100.0", "m,needle,1000,50,0.0",
+                     "m,needle,2000,0,40.0", "x,needle,1000000,33.5,1.25"]  # fmt: skip

@@ -12,12 +12,15 @@ import transformers
 from evalkit.core.errors import ConfigError, DeviceError, ModelError, first_line
 from evalkit.core.records import ModelSpec, Reply, Request
 from evalkit.core.registry import did_you_mean
-from evalkit.engines.hf.generate.plain import generate, neutral_config
-from evalkit.engines.hf.generate.stream import stream, stream_fits
+from evalkit.engines.hf.generate.path import LONG, along_path, path_fits
+from evalkit.engines.hf.generate.path import pays as path_pays
+from evalkit.engines.hf.generate.plain import full_length, generate, neutral_config
+from evalkit.engines.hf.generate.stream import prefix_length, stream, stream_fits
 from evalkit.engines.hf.load.load import load
 from evalkit.engines.hf.load.probe import pads_well
 from evalkit.engines.hf.load.tokenizer_bundle import find_stop_criteria
 from evalkit.engines.hf.memory import choose_budget, free_memory, is_device_failure, peak_memory
+from evalkit.engines.hf.positions import steady_length
 from evalkit.engines.hf.score.pass_width import pays, tree_limits
 from evalkit.engines.hf.score.plain import score
 from evalkit.engines.hf.score.self_check import asked_path, choose_path, total_noise
@@ -25,7 +28,7 @@ from evalkit.engines.hf.score.statistics import score_statistics
 from evalkit.engines.hf.score.tree import score_tree
 from evalkit.engines.hf.tokens import Encoded, Encoder
 
-GENERATION_PATHS = ("auto", "plain", "stream")
+GENERATION_PATHS = ("auto", "plain", "stream", "path")
 
 
 class HFEngine:
@@ -54,6 +57,9 @@ class HFEngine:
         self._noise = total_noise(self._model, self._stop_criteria.pad, self._path.attention) if half else None
         self._always_tree = asked == "tree"
         self._streams, self._stream_reason = choose_stream(self._model, spec)
+        asked_way = spec.options.get("generation_path", "")
+        self._path_mode = "always" if asked_way == "path" else "auto" if self._streams else "never"
+        self._path_tried: tuple[bool, str] | None = None
         self._encoder = Encoder(loaded.tokenizer, spec, loaded.max_seq_len, vocab)
 
     def run(self, requests: Sequence[Request]) -> Iterator[Reply]:
@@ -78,11 +84,45 @@ class HFEngine:
 
     def _write(self, items: Sequence[Encoded]) -> Iterator[Reply]:
         """Replies to gen requests, by continuous batching where it fits the model."""
+        alone, items = self._along_path(items)
+        yield from along_path(self._model, self._tokenizer, alone, self._stop_criteria)
         budget, common = self._budget, (self._model, self._tokenizer, items, self._stop_criteria)
         if self._streams:
             yield from stream(*common, budget.slot_tokens, budget.slots, budget.gen_rows, budget.gen_tokens)
         else:
             yield from generate(*common, budget.gen_tokens, budget.gen_rows)
+
+    def _along_path(self, items: Sequence[Encoded]) -> tuple[list[Encoded], list[Encoded]]:
+        """(items that are answered one at a time along what they share, the others).
+
+        Such are long prompts that branch at many places, and those beyond the length up to which rotary tables stay
+        the same: their tables must be their own, whatever else is asked.
+        """
+        if self._path_mode == "never":
+            return [], list(items)
+        ready = [item for item in items if not item.error]
+        steady = steady_length(self._model.config.get_text_config())
+        if self._path_mode == "always":
+            chosen = ready
+        else:
+            chosen = [item for item in ready if len(item.ids) >= LONG]
+            if not path_pays(chosen, prefix_length(chosen) if chosen else 0, self._device.type):
+                chosen = [item for item in ready if steady is not None and full_length(item) >= steady]
+        if not chosen or not self._path_fits():
+            return [], list(items)
+        keys = {id(item) for item in chosen}
+        return chosen, [item for item in items if id(item) not in keys]
+
+    def _path_fits(self) -> bool:
+        """Whether the model keeps keys and values as a path needs them; tried once, when first asked."""
+        if self._path_tried is None:
+            self._path_tried = path_fits(self._model)
+            if self._path_mode == "always" and not self._path_tried[0]:
+                raise ModelError(
+                    f"this model cannot answer along shared prompts: {self._path_tried[1]}",
+                    "use generation_path: auto",
+                )
+        return self._path_tried[0]
 
     def _score(self, items: Sequence[Encoded]) -> Iterator[Reply]:
         """Replies to ppl and ll requests, by the tree where it fits the model and saves enough."""
@@ -108,6 +148,7 @@ class HFEngine:
             "engine_path_reason": self._path.reason,
             "generation_path": "stream" if self._streams else "plain",
             "generation_path_reason": self._stream_reason,
+            "long_prompts": "not tried" if self._path_tried is None else self._path_tried[1] or "along shared prefixes",
             "model_class": type(model).__name__,
             "device": str(self._device),
             "device_name": _device_name(self._device),

@@ -14,6 +14,10 @@ from evalkit.core.reasoning import opened_by
 from evalkit.core.records import ModelSpec, Reply, Request, Turn
 from evalkit.core.sequences import shared_length
 
+TRUNCATION = "truncation"
+"""Option of a model: where prompts that are too long are cut, `left` (default) or `middle`."""
+MIDDLE = "middle"
+
 
 @dataclass(frozen=True)
 class Encoded:
@@ -108,7 +112,8 @@ class Encoder:
         if room < 2:
             limits = f"max_out_len {request.gen.max_out_len}, max_seq_len {self.max_seq_len}"
             return Encoded(request, (), error=f"the output limit leaves no room for the prompt ({limits})")
-        ids, truncated = self._cut(full, room)
+        cut = self._cut_middle if self.spec.options.get(TRUNCATION) == MIDDLE else self._cut
+        ids, truncated = cut(full, room)
         return Encoded(request, ids, 0, truncated, opened_by(prompt, self.spec.reasoning))
 
     def _tokens(self, text: str, special: bool = True) -> list[int]:
@@ -127,6 +132,13 @@ class Encoder:
         if bos is not None and ids[0] == bos:
             return (ids[0], *ids[len(ids) - limit + 1 :]), True
         return tuple(ids[len(ids) - limit :]), True
+
+    def _cut_middle(self, ids: Sequence[int], limit: int) -> tuple[tuple[int, ...], bool]:
+        """The first and the last half of at most `limit` tokens, as LongBench cuts; one less where `limit` is odd."""
+        if len(ids) <= limit:
+            return tuple(ids), False
+        half = limit // 2
+        return (*ids[:half], *ids[len(ids) - half :]), True
 
 
 def with_system(turns: Sequence[Turn], system_prompt: str) -> tuple[Turn, ...]:

@@ -20,6 +20,11 @@ class TextTokenizer(Protocol):
         """The name of the directory or file it was read from."""
         ...
 
+    @property
+    def fingerprint(self) -> str:
+        """Digest of the files that decide the ids."""
+        ...
+
     def encode(self, text: str) -> list[int]:
         """Token ids of `text`, without BOS or EOS."""
         ...
@@ -32,6 +37,15 @@ class TextTokenizer(Protocol):
 def no_files(name: str) -> Path:
     """Where no data root is known."""
     raise DataError(f"the file {name} is needed, no data root is given", "give --data-root DIR")
+
+
+def nothing_beside(name: str) -> Path | None:
+    """Where no data set is known."""
+    return None
+
+
+def not_kept(topic: str, text: str) -> None:
+    """Where nobody reads remarks."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +62,10 @@ class Material:
     """Work shared between the subsets of one benchmark."""
     find: Callable[[str], Path] = no_files
     """The path of a further file by its name below the data root; DataError when it is absent."""
+    beside: Callable[[str], Path | None] = nothing_beside
+    """The path of another file of the same data set, from the data root or the hub; None when it is absent."""
+    remark: Callable[[str, str], None] = not_kept
+    """Takes what must be known beside the numbers: a topic, and the text; a later text on a topic replaces it."""
 
 
 Builder = Callable[..., Sequence[Row]]

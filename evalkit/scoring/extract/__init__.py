@@ -10,6 +10,8 @@ from evalkit.scoring.extract import choice as _choice
 from evalkit.scoring.extract import cloze as _cloze
 from evalkit.scoring.extract import code as _code
 from evalkit.scoring.extract import letters as _letters
+from evalkit.scoring.extract import leval as _leval
+from evalkit.scoring.extract import needle as _needle
 from evalkit.scoring.extract import numbers as _numbers
 from evalkit.scoring.extract import options as _options
 from evalkit.scoring.extract import programs as _programs
@@ -20,6 +22,6 @@ from evalkit.scoring.extract import theorem as _theorem
 from evalkit.scoring.extract.base import Context, Step, extract
 
 __all__ = [
-    "Context", "Step", "_blocks", "_boxed", "_branch", "_choice", "_cloze", "_code", "_letters", "_numbers", "_options",
-    "_programs", "_qa", "_quantity", "_text", "_theorem", "extract",
+    "Context", "Step", "_blocks", "_boxed", "_branch", "_choice", "_cloze", "_code", "_letters", "_leval",
+    "_needle", "_numbers", "_options", "_programs", "_qa", "_quantity", "_text", "_theorem", "extract",
 ]  # fmt: skip

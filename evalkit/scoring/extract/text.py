@@ -76,6 +76,12 @@ def first_line(text: str, context: Context) -> str:
     return text.strip().partition("\n")[0].strip()
 
 
+@STEPS.register("leading_line")
+def leading_line(text: str, context: Context) -> str:
+    """What stands before the first newline, newlines in front of the text aside; spaces stay (sheet: longbench)."""
+    return text.lstrip("\n").split("\n", 1)[0]
+
+
 @STEPS.register("regex")
 def regex(text: str, context: Context, pattern: str, group: int | str = 0, last: bool = False, none: str = "") -> str:
     """A group of the first match of a Python regular expression (`last`: of the last one), or `none`.

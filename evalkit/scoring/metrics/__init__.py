@@ -14,11 +14,14 @@ from evalkit.scoring.metrics import hendrycks as _hendrycks
 from evalkit.scoring.metrics import ifeval as _ifeval
 from evalkit.scoring.metrics import judge as _judge
 from evalkit.scoring.metrics import letters as _letters
+from evalkit.scoring.metrics import leval as _leval
 from evalkit.scoring.metrics import library as _library
+from evalkit.scoring.metrics import longbench as _longbench
 from evalkit.scoring.metrics import math_process as _math_process
 from evalkit.scoring.metrics import needle as _needle
 from evalkit.scoring.metrics import normalised as _normalised
 from evalkit.scoring.metrics import qa as _qa
+from evalkit.scoring.metrics import ruler as _ruler
 from evalkit.scoring.metrics import spans as _spans
 from evalkit.scoring.metrics import texts as _texts
 from evalkit.scoring.metrics import theorem as _theorem
@@ -28,6 +31,6 @@ from evalkit.scoring.metrics.base import Case, Judged, Metric, Tools, Values, ma
 
 __all__ = [
     "Case", "Judged", "Metric", "Tools", "Values", "_asserts", "_branch", "_code", "_contamination", "_equivalence",
-    "_exact", "_hendrycks", "_ifeval", "_judge", "_letters", "_library", "_math_process", "_needle", "_normalised",
-    "_qa", "_spans", "_texts", "_theorem", "_tools", "_vote", "make_metric",
+    "_exact", "_hendrycks", "_ifeval", "_judge", "_letters", "_leval", "_library", "_longbench", "_math_process",
+    "_needle", "_normalised", "_qa", "_ruler", "_spans", "_texts", "_theorem", "_tools", "_vote", "make_metric",
 ]  # fmt: skip

@@ -5,10 +5,11 @@ The gold is the reference text `needle*keyword`, or the needle alone where only 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from evalkit.core import stats
 from evalkit.core.registry import METRICS
-from evalkit.scoring.metrics.base import VALUE, Case, Metric, each, mean_percent
+from evalkit.scoring.metrics.base import VALUE, Case, Judged, Metric, each, mean_percent
 from evalkit.scoring.metrics.golds import one_text, shown
 
 NAME = "score"
@@ -38,6 +39,51 @@ def needle_cdme(name: str = NAME) -> Metric:
 def needle_cdme_trim(name: str = NAME) -> Metric:
     """CDME: the similarity to the needle, of the answer cut to about the needle's length."""
     return _metric(name, lambda answer, gold: similarity(trimmed(_bare(answer), _needle(gold)), gold))
+
+
+@METRICS.register("needle_retrieval")
+def needle_retrieval(name: str = NAME) -> Metric:
+    """Percent of the keywords that are in the answer, and for each depth the percent of answers with its keyword.
+
+    The gold is `keyword*keyword#depth*depth`, keyword i at depth i; depths are results called `Depth<d>`.
+    """
+
+    def judge(case: Case) -> dict[str, float]:
+        hits = {f"Depth{d}": float(word in str(case.answer)) for word, d in zip(*_placed(case.gold), strict=True)}
+        return {VALUE: stats.mean(list(hits.values())), **hits}
+
+    def combine(judged: Sequence[Judged]) -> dict[str, float]:
+        depths = list(dict.fromkeys(key for j in judged for key in j.values if key != VALUE))
+        columns = {d: [float(j.values[d]) for j in judged if d in j.values] for d in depths}
+        by_depth = {d: 100.0 * stats.mean(values) for d, values in columns.items()}
+        return {name: stats.mean(list(by_depth.values())), **by_depth} if judged else {}
+
+    def check(case: Case) -> str:
+        words, depths = _placed(case.gold) if isinstance(case.gold, str) else ([], [])
+        fits = len(words) == len(depths) > 0 and all(w.strip() for w in words) and len(set(depths)) == len(depths)
+        return "" if fits else f"{shown(case.gold)} is not `keyword*keyword#depth*depth`"
+
+    return Metric(name, each(judge), combine, check_gold=check)
+
+
+@METRICS.register("needle_words")
+def needle_words(name: str = NAME) -> Metric:
+    """NeedleBench v1's reasoning: percent of the keyword's words that are in the answer, case aside.
+
+    The gold is `needle*keyword`; words are parted by white space.
+    """
+
+    def share(answer: str, gold: str) -> float:
+        words = gold.partition("*")[2].lower().split()
+        return sum(word in answer.lower() for word in words) / len(words)
+
+    return _metric(name, share, by_keyword=True)
+
+
+def _placed(gold: str) -> tuple[list[str], list[str]]:
+    """(keywords, depths) of `keyword*keyword#depth*depth`."""
+    words, _, depths = gold.rpartition("#")
+    return words.split("*"), depths.split("*")
 
 
 def _metric(name: str, score: Callable[[str, str], float], by_keyword: bool = False) -> Metric:

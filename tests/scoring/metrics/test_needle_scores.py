@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from evalkit.core.records import NamedCall
+from evalkit.scoring.extract import extract
 from evalkit.scoring.metrics import make_metric
 from evalkit.scoring.metrics.needle import distance, trimmed
-from tests.scoring.metrics.cases import score
+from tests.scoring.metrics.cases import case, score
 from tests.vectors import vectors
 
 METRICS = {
@@ -25,13 +26,47 @@ NEEDLE = "\nSit in Dolores Park on a sunny day.\n*Dolores Park"
 
 @pytest.mark.parametrize("config", METRICS)
 def test_vectors(shared: Path, config: str) -> None:
-    """Multi-needle and reasoning lines are of other benchmarks and not read here."""
+    """Of the scores with one needle; the others follow."""
     lines = [line for line in vectors(shared, "niah_score") if line["config"].split()[0] == config]
     assert lines
     metric = make_metric(NamedCall(METRICS[config]))
     for line in lines:
         found = score(metric, line["predictions"], line["references"])
         assert found == {"score": pytest.approx(line["score"], abs=1e-9)}
+
+
+def test_vectors_of_several_needles(shared: Path) -> None:
+    lines = vectors(shared, "niah_score")
+    read = 0
+    for line in lines:
+        config, answers, expected = line["config"].split()[0], line["predictions"], line["score"]
+        if config == "niah_multi_retrieval/parallel":
+            wanted = {key.replace("average_score", "score"): pytest.approx(value) for key, value in expected.items()}
+            assert score(make_metric(NamedCall("needle_retrieval")), answers, line["references"]) == wanted
+        elif config == "niah_v1_multi_reasoning":
+            found = score(make_metric(NamedCall("needle_words")), answers, line["references"])
+            assert found == {"score": pytest.approx(expected)}
+        elif config == "needlebench_v2":
+            read_out = [extract(text, (NamedCall("boxed_text"),), {}) for text in answers]
+            assert read_out == line["postprocessed"]
+            found = score(make_metric(NamedCall("accuracy")), read_out, line["references"])
+            assert found == {"accuracy": pytest.approx(expected)}
+        else:
+            assert config in METRICS
+            continue
+        read += 1
+    assert read == 12
+
+
+@pytest.mark.parametrize(
+    ("metric", "gold"),
+    [
+        ("needle_retrieval", "Paris*Tokyo#0"), ("needle_retrieval", "Paris"), ("needle_retrieval", "*Rome#0*5"),
+        ("needle_retrieval", "a*b#5*5"), ("needle_words", "Paris"),
+    ],
+)  # fmt: skip
+def test_golds_of_several_needles_are_checked(metric: str, gold: str) -> None:
+    assert make_metric(NamedCall(metric)).check_gold(case("", gold))
 
 
 @pytest.mark.parametrize(
