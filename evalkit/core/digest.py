@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,19 @@ SAMPLED_BLOCKS = 64
 ATOMS = frozenset({str, int, float, bool, type(None)})
 
 
+@cache
+def _field_names(kind: Any) -> tuple[str, ...] | None:
+    """The fields of a record's class; None for a class of something else."""
+    return tuple(f.name for f in dataclasses.fields(kind)) if dataclasses.is_dataclass(kind) else None
+
+
 def plain(value: Any) -> Any:
     """`value` as JSON-ready builtins; records become mappings, sets sorted lists."""
     if type(value) in ATOMS:  # most values: requests are digested by the hundred thousand
         return value
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    names = _field_names(type(value))  # type: ignore[arg-type]  # a class is hashable
+    if names is not None:
+        return {name: plain(getattr(value, name)) for name in names}
     if isinstance(value, Mapping):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):

@@ -77,7 +77,7 @@ def read_samples(content: bytes, subset: str, place: str) -> Iterator[Sample]:
         if not content:
             raise ValueError("the file is empty")
         for line in gzip.decompress(content).decode("ascii").splitlines():
-            values = json.loads(line, object_hook=_untagged)
+            values = json.loads(line, object_hook=_untagged) if TAG in line else json.loads(line)
             if values["id"] in seen:
                 raise ValueError(f"{values['id']} stands there twice")
             seen.add(values["id"])

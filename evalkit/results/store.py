@@ -233,10 +233,8 @@ class RunStore:
 
     def write_verdicts(self, model: str, benchmark: str, subset: str, verdicts: Iterable[Verdict]) -> None:
         """The judgements on one subset, a line a sample, in sample order."""
-        lines = [
-            checked(escaped(json.dumps(plain(v), ensure_ascii=False, default=str)).encode()).decode() + "\n"
-            for v in verdicts
-        ]
+        encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
+        lines = [checked(escaped(encode(plain(v))).encode()).decode() + "\n" for v in verdicts]
         write_file(self.verdicts_path(model, benchmark) / f"{safe(subset)}.jsonl", "".join(lines))
 
     def verdicts(self, model: str, benchmark: str, subset: str | None = None) -> list[Verdict]:

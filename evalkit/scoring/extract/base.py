@@ -16,13 +16,26 @@ Step = Callable[..., Any]
 __all__ = ["STEPS", "STEP_CHECKS", "Context", "Step", "check_steps", "extract"]
 
 
-def extract(text: str, steps: Sequence[NamedCall], context: Context) -> Any:
-    """The answer in `text`: the steps in order, each on the result of the one before.
+BoundSteps = tuple[tuple[Step, Mapping[str, Any]], ...]
+"""Steps with their arguments by name."""
 
-    Text arguments that are templates must be filled already. ConfigError for an unknown step or argument.
+
+def bind(steps: Sequence[NamedCall]) -> BoundSteps:
+    """The functions that the steps name, with their arguments. ConfigError for an unknown step or argument."""
+    found = ((call, STEPS.get(call.name)) for call in steps)
+    return tuple((step, bound_arguments(call, step, STEP_OWN, STEPS.what)) for call, step in found)
+
+
+def run_steps(text: Any, steps: BoundSteps, context: Context) -> Any:
+    """The answer in `text`: the steps in order, each on the result of the one before."""
+    for step, arguments in steps:
+        text = step(text, context, **arguments)
+    return text
+
+
+def extract(text: str, steps: Sequence[NamedCall], context: Context) -> Any:
+    """The answer in `text`, by steps whose text arguments that are templates are filled already.
+
+    ConfigError for an unknown step or argument.
     """
-    result: Any = text
-    for call in steps:
-        step = STEPS.get(call.name)
-        result = step(result, context, **bound_arguments(call, step, STEP_OWN, STEPS.what))
-    return result
+    return run_steps(text, bind(steps), context)

@@ -11,8 +11,7 @@ from evalkit.core.calls import make_metric as construct_metric
 from evalkit.core.errors import EvalkitError
 from evalkit.core.records import Benchmark, NamedCall, Row, Sample
 from evalkit.sandbox.records import Program, ProgramOutcome
-from evalkit.scoring.context import context_of, filled_steps
-from evalkit.scoring.extract.base import extract
+from evalkit.scoring.context import Extraction, context_of
 from evalkit.scoring.metrics.golds import has_gold, shown
 
 Values = Mapping[str, Any]
@@ -100,7 +99,8 @@ class Metric:
     def gold_faults(self, benchmark: Benchmark, samples: Iterable[Sample]) -> list[tuple[Sample, str]]:
         """The samples whose golds this metric cannot use, and why; those without a gold are left out."""
         judged = [s for s in samples if has_gold(s.gold) or not self.uses_gold]
-        return [(sample, fault) for sample in judged if (fault := gold_fault(self, benchmark, sample))]
+        extraction = Extraction(benchmark)
+        return [(sample, fault) for sample in judged if (fault := gold_fault(self, benchmark, sample, extraction))]
 
     def without_gold(self, samples: Iterable[Sample]) -> int:
         """How many samples have no gold and so cannot be scored."""
@@ -133,7 +133,7 @@ def mean_percent(name: str) -> Callable[[Sequence[Judged]], dict[str, float]]:
     return combine
 
 
-def gold_fault(metric: Metric, benchmark: Benchmark, sample: Sample) -> str:
+def gold_fault(metric: Metric, benchmark: Benchmark, sample: Sample, extraction: Extraction) -> str:
     """Why `metric` cannot score this sample, whatever a model answers; empty when it can.
 
     A gold cannot be used when it proves nothing (an empty reply would be right, or every label), when no label
@@ -142,7 +142,7 @@ def gold_fault(metric: Metric, benchmark: Benchmark, sample: Sample) -> str:
     A sample without any gold is no fault here: `has_gold` tells them apart.
     """
     try:
-        case = _case_of(benchmark, sample)
+        case = _case_of(benchmark, sample, extraction)
         return metric.check_gold(case) or _probe(metric, benchmark, case)
     except EvalkitError as error:
         return error.clause
@@ -150,13 +150,10 @@ def gold_fault(metric: Metric, benchmark: Benchmark, sample: Sample) -> str:
         return f"{shown(sample.gold)} cannot be compared with an answer ({type(error).__name__}: {error})"
 
 
-def _case_of(benchmark: Benchmark, sample: Sample) -> Case:
+def _case_of(benchmark: Benchmark, sample: Sample, extraction: Extraction) -> Case:
     """The sample with an empty reply, or with its first label for an answer."""
     context = context_of(benchmark, sample)
-    if benchmark.mode == "gen":
-        answer = extract("", filled_steps(benchmark, sample), context)
-    else:
-        answer = next(iter(context["options"]), "")
+    answer = extraction("", sample, context) if benchmark.mode == "gen" else next(iter(context["options"]), "")
     return Case(sample.id, 0, answer, sample.gold, sample.row, context)
 
 
