@@ -20,6 +20,11 @@ def context_of(benchmark: Benchmark, sample: Sample) -> dict[str, Any]:
     }
 
 
+def filled_steps(benchmark: Benchmark, sample: Sample) -> tuple[NamedCall, ...]:
+    """The extraction steps with their arguments' templates filled from the subset's variables."""
+    return fill_calls(benchmark.extract, sample.variables)
+
+
 class Extraction:
     """The extraction steps of a benchmark: bound once, or for each sample where an argument is a template."""
 

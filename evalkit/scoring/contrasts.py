@@ -22,7 +22,7 @@ Losses = Mapping[int, float]
 
 
 @dataclass(frozen=True)
-class Difference:
+class LossDifference:
     """A difference of mean losses between two subsets."""
 
     name: str
@@ -41,7 +41,7 @@ class Contrast:
 
     subsets: tuple[str, ...]
     """Those that it looks at; the differences whose subsets are not all there are left out."""
-    compare: Callable[[Mapping[str, Losses]], list[Difference]]
+    compare: Callable[[Mapping[str, Losses]], list[LossDifference]]
 
 
 def losses_of(verdicts: Sequence[Verdict]) -> dict[int, float]:
@@ -56,13 +56,13 @@ def loss_gaps(test: str = "test", train: str = "train", reference: str = "ref") 
     p of Δ1: of as low a test loss, p of Δ2: of as low a train loss, if the texts' sets were drawn at random.
     """
 
-    def compare(losses: Mapping[str, Losses]) -> list[Difference]:
+    def compare(losses: Mapping[str, Losses]) -> list[LossDifference]:
         found = []
         for name, low, high, sign in (("delta1", test, reference, -1.0), ("delta2", train, test, 1.0)):
             if losses.get(low) and losses.get(high):
                 a, b = list(losses[low].values()), list(losses[high].values())
                 gap = stats.mean(b) - stats.mean(a)
-                found.append(Difference(name, sign * gap, stats.permutation_p(a, b, PERMUTATIONS), len(a) + len(b)))
+                found.append(LossDifference(name, sign * gap, stats.permutation_p(a, b, PERMUTATIONS), len(a) + len(b)))
         return found
 
     return Contrast((test, train, reference), compare)
@@ -76,7 +76,7 @@ def paired_loss(original: str = "original", paraphrase: str = "paraphrase") -> C
     flipped). DataError where a row has one of the two only.
     """
 
-    def compare(losses: Mapping[str, Losses]) -> list[Difference]:
+    def compare(losses: Mapping[str, Losses]) -> list[LossDifference]:
         a, b = losses.get(original, {}), losses.get(paraphrase, {})
         if not a or not b:
             return []
@@ -84,6 +84,6 @@ def paired_loss(original: str = "original", paraphrase: str = "paraphrase") -> C
             row = min(set(a) ^ set(b))
             raise DataError(f"row {row} has an answer for one text of its pair only", "run the same command again")
         gaps = [a[row] - b[row] for row in sorted(a)]
-        return [Difference("paired", stats.mean(gaps), stats.sign_flip_p(gaps, PERMUTATIONS), len(gaps))]
+        return [LossDifference("paired", stats.mean(gaps), stats.sign_flip_p(gaps, PERMUTATIONS), len(gaps))]
 
     return Contrast((original, paraphrase), compare)
