@@ -82,8 +82,8 @@ def make_run(folder: Path, characters: int, rng: random.Random) -> Path:
     return store.folder
 
 
-def measure(run: Path, profile: bool) -> tuple[float, int, float]:
-    """(seconds, most bytes in memory, the share of the right) of scoring the run in a process of its own."""
+def measure(run: Path, profile: bool) -> tuple[float, float, int, int]:
+    """(seconds, processor seconds, most bytes in memory, verdicts) of scoring the run in a process of its own."""
     profiler = ["-m", "cProfile", "-o", str(run / "profile")] if profile else []
     began = time.perf_counter()
     command = [sys.executable, *profiler, str(ROOT / "run.py"), "score", str(run), "--json"]
@@ -91,9 +91,9 @@ def measure(run: Path, profile: bool) -> tuple[float, int, float]:
     seconds = time.perf_counter() - began
     if done.returncode:
         raise SystemExit(done.stderr)
-    most = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
     (headline,) = [s for s in json.loads(done.stdout)["scores"] if s["level"] == "headline"]
-    return seconds, most, headline["value"]
+    return seconds, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024, headline["n"]
 
 
 def main() -> None:
@@ -112,13 +112,13 @@ def main() -> None:
             rng = random.Random(0)
             make_configs(folder / "configs", options.replies // options.draws, options.subsets, options.draws, rng)
             runs = [make_run(folder, options.characters, rng)]
-        seconds, most, value = measure(runs[0], options.profile)
+        seconds, busy, most, verdicts = measure(runs[0], options.profile)
         if options.profile:
             import pstats
 
             pstats.Stats(str(runs[0] / "profile")).sort_stats("tottime").print_stats(30)
-        rate = options.replies / seconds
-        print(f"{options.replies:,} replies in {options.subsets} subsets, {value:.2f} % right")
+        rate = verdicts / seconds
+        print(f"{verdicts:,} verdicts; {busy:.1f} s of one processor, {verdicts / busy:,.0f} a second of it")
         print(f"{seconds:.1f} s, {rate:,.0f} verdicts/s (at least {LIMIT_RATE:,.0f}): {_judge(rate >= LIMIT_RATE)}")
         print(f"{most / 1e6:,.0f} MB at most (limit {LIMIT_BYTES / 1e6:,.0f}): {_judge(most <= LIMIT_BYTES)}")
     finally:

@@ -168,7 +168,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Grid:
+class GridSpec:
     """Subsets as all combinations of values."""
 
     name: str
@@ -237,7 +237,7 @@ class Benchmark(SubsetSpec):
     subsets: Subsets | None = None
     """a list of members, or group → members. Groups may overlap, each member runs once and each group gives an average
     row. A member with variables for templates: `law: {zh: 法学}`"""
-    grid: Grid | None = None
+    grid: GridSpec | None = None
     """instead of `subsets`: `axes` (name → values) and a `name` template; one subset for each combination"""
     members: tuple[Member, ...] = field(metadata=DERIVED)
     """The subsets that are run, in order."""

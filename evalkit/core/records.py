@@ -74,6 +74,10 @@ class Rendered:
     turns: tuple[Turn, ...] | None = None
     """gen, chat model, before the model's chat template"""
 
+    def __post_init__(self) -> None:
+        if sum(one is not None for one in (self.ppl, self.ll, self.text, self.turns)) != 1:
+            raise ValueError("a sample has prompts of exactly one kind")
+
 
 @dataclass(frozen=True)
 class GenSettings:

@@ -27,22 +27,6 @@ class TextTokenizer(BuilderTokenizer, Protocol):
 
 
 @dataclass(frozen=True)
-class CharTokenizer:
-    """One token a code point."""
-
-    name: str = "char"
-    fingerprint: str = "char"
-
-    def encode(self, text: str) -> list[int]:
-        """The code points of `text`."""
-        return [ord(c) for c in text]
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """The characters of the code points."""
-        return "".join(chr(i) for i in ids)
-
-
-@dataclass(frozen=True)
 class FastTokenizer:
     """A tokenizer.json, run by the `tokenizers` library."""
 

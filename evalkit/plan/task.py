@@ -217,7 +217,8 @@ class Task:
             first = self.samples(subset)[:1]
             if first:
                 part = self.part(subset)
-                check_templates(part, tuple(first[0].row)) if not part.fields else None
+                if not part.fields:
+                    check_templates(part, tuple(first[0].row))
                 self.render(first[0], "base")
         self._check_golds()
         self._check_conversations()

@@ -21,12 +21,9 @@ SYSTEM, USER, ASSISTANT = "system", "user", "assistant"
 class Exemplars:
     """The few-shot part of one subset's prompts: one text, or turns; empty when zero-shot."""
 
-    def __init__(
-        self, text: str = "", turns: Sequence[Turn] = (), sha256: str = "", count: int = 0, rows: Sequence[Row] = ()
-    ) -> None:
+    def __init__(self, text: str = "", turns: Sequence[Turn] = (), count: int = 0, rows: Sequence[Row] = ()) -> None:
         self.text = text
         self.turns = tuple(turns)
-        self.sha256 = sha256
         self.count = count
         self.rows = tuple(rows)
         """What the exemplars are rendered from, where that has the columns of a scored row."""

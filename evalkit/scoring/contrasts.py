@@ -24,7 +24,7 @@ Losses = Mapping[int, float]
 
 
 @dataclass(frozen=True)
-class Difference:
+class SubsetDifference:
     """A difference of mean losses between two subsets."""
 
     name: str
@@ -44,11 +44,11 @@ class Contrast:
 
     subsets: tuple[str, ...]
     """Those that it looks at; the differences whose subsets are not all there are left out."""
-    compare: Callable[[Mapping[str, Losses]], list[Difference]]
+    compare: Callable[[Mapping[str, Losses]], list[SubsetDifference]]
     values: Mapping[str, str] = field(default_factory=lambda: {LOSS: ""})
     """The values of texts that are compared, each on its own -> what stands in front of its differences' names."""
 
-    def of(self, verdicts: Mapping[str, Sequence[Verdict]]) -> list[Difference]:
+    def of(self, verdicts: Mapping[str, Sequence[Verdict]]) -> list[SubsetDifference]:
         """The differences between subsets, for every value."""
         found = []
         for value, prefix in self.values.items():
@@ -69,13 +69,15 @@ def loss_gaps(test: str = "test", train: str = "train", reference: str = "ref") 
     p of Δ1: of as low a test loss, p of Δ2: of as low a train loss, if the texts' sets were drawn at random.
     """
 
-    def compare(losses: Mapping[str, Losses]) -> list[Difference]:
+    def compare(losses: Mapping[str, Losses]) -> list[SubsetDifference]:
         found = []
         for name, low, high, sign in (("delta1", test, reference, -1.0), ("delta2", train, test, 1.0)):
             if losses.get(low) and losses.get(high):
                 a, b = list(losses[low].values()), list(losses[high].values())
                 gap = stats.mean(b) - stats.mean(a)
-                found.append(Difference(name, sign * gap, stats.permutation_p(a, b, PERMUTATIONS), len(a) + len(b)))
+                found.append(
+                    SubsetDifference(name, sign * gap, stats.permutation_p(a, b, PERMUTATIONS), len(a) + len(b))
+                )
         return found
 
     return Contrast((test, train, reference), compare)
@@ -89,7 +91,7 @@ def paired_loss(original: str = "original", paraphrase: str = "paraphrase") -> C
     flipped). DataError where a row has one of the two only.
     """
 
-    def compare(losses: Mapping[str, Losses]) -> list[Difference]:
+    def compare(losses: Mapping[str, Losses]) -> list[SubsetDifference]:
         a, b = losses.get(original, {}), losses.get(paraphrase, {})
         if not a or not b:
             return []
@@ -97,7 +99,7 @@ def paired_loss(original: str = "original", paraphrase: str = "paraphrase") -> C
             row = min(set(a) ^ set(b))
             raise DataError(f"row {row} has an answer for one text of its pair only", "run the same command again")
         gaps = [a[row] - b[row] for row in sorted(a)]
-        return [Difference("paired", stats.mean(gaps), stats.sign_flip_p(gaps, PERMUTATIONS), len(gaps))]
+        return [SubsetDifference("paired", stats.mean(gaps), stats.sign_flip_p(gaps, PERMUTATIONS), len(gaps))]
 
     return Contrast((original, paraphrase), compare)
 
@@ -110,7 +112,7 @@ def membership(test: str = "test", train: str = "train", reference: str = "ref")
     train against test. p: of as high ranks of the first set's texts, if the texts' sets were drawn at random.
     """
 
-    def compare(values: Mapping[str, Losses]) -> list[Difference]:
+    def compare(values: Mapping[str, Losses]) -> list[SubsetDifference]:
         found = []
         for name, first, second in (("test", test, reference), ("train", train, reference), ("splits", train, test)):
             if values.get(first) and values.get(second):
@@ -119,7 +121,7 @@ def membership(test: str = "test", train: str = "train", reference: str = "ref")
                 high, low = ranks[: len(a)], ranks[len(a) :]
                 auc = (sum(high) - len(a) * (len(a) + 1) / 2) / (len(a) * len(b))
                 p = stats.permutation_p(low, high, PERMUTATIONS)
-                found.append(Difference(name, 100.0 * auc, p, len(a) + len(b), AUC))
+                found.append(SubsetDifference(name, 100.0 * auc, p, len(a) + len(b), AUC))
         return found
 
     return Contrast((test, train, reference), compare, {MIN_K: "min_k-", MIN_K_PP: "min_k_pp-"})

@@ -16,7 +16,7 @@ from evalkit.core.config_records import (
     DERIVED,
     UNHASHED,
     Benchmark,
-    Grid,
+    GridSpec,
     ModelSpec,
     NamedCall,
     SubsetSpec,
@@ -113,7 +113,7 @@ def test_parts_may_change_the_keys_of_a_subset_alone() -> None:
     parts = schema.keys_of(Benchmark).keys["parts"]
     assert parts == schema.Free(schema.Free(schema.keys_of(SubsetSpec, partial=True)))
     assert schema.keys_of(SubsetSpec).needed == schema.keys_of(Benchmark).needed == ("mode", "data", "prompt", "metric")
-    assert schema.keys_of(Grid).needed == ("name", "axes") and schema.keys_of(ModelSpec).needed == ("path", "kind")
+    assert schema.keys_of(GridSpec).needed == ("name", "axes") and schema.keys_of(ModelSpec).needed == ("path", "kind")
 
 
 def test_a_type_that_no_config_can_hold_is_refused() -> None:

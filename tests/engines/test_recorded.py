@@ -16,7 +16,7 @@ from evalkit.core.errors import ConfigError, DataError, ModelError
 from evalkit.core.records import GenSettings, Request, Sample
 from evalkit.engines.catalog import fingerprint
 from evalkit.engines.recorded.engine import Outputs, RecordedEngine, recorded_model
-from evalkit.engines.recorded.matching import Expected, Line, by_subset, match, name_subsets
+from evalkit.engines.recorded.matching import Expected, OutputLine, by_subset, match, name_subsets
 from evalkit.plan.options import RunOptions
 from evalkit.plan.plan import Planned, make_plan
 from tests import helpers
@@ -265,7 +265,7 @@ def sample(number: int, gold: Any, **row: Any) -> Sample:
 
 
 def drawn(lines: list[dict[str, Any]], samples: list[Sample]) -> dict[str, list[str | None]]:
-    made = [Line(f"f:{i}", {"prediction": str(i), **line}) for i, line in enumerate(lines)]
+    made = [OutputLine(f"f:{i}", {"prediction": str(i), **line}) for i, line in enumerate(lines)]
     return match(made, Expected("b", samples, samples), "", "f")[0]
 
 
@@ -288,7 +288,7 @@ def test_lines_of_one_id_are_draws() -> None:
 
 
 def test_subset_of_a_benchmark_with_one_part_may_be_called_anything() -> None:
-    assert by_subset([Line("f:1", {"subset": "main"})], ["gsm8k"], ["gsm8k"]) is None
+    assert by_subset([OutputLine("f:1", {"subset": "main"})], ["gsm8k"], ["gsm8k"]) is None
 
 
 # fields and draws

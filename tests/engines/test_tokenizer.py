@@ -10,15 +10,9 @@ from pathlib import Path
 import pytest
 
 from evalkit.core.errors import DataError
-from evalkit.engines.tokenizer import CharTokenizer, load_tokenizer
+from evalkit.engines.tokenizer import load_tokenizer
 
 SAMPLES = ("Hello world", " leading", "\n\n  indented", "你好，世界", "tail \n", "😀", "")
-
-
-def test_char_tokenizer() -> None:
-    tokenizer = CharTokenizer()
-    assert tokenizer.encode("a你") == [97, 0x4F60]
-    assert tokenizer.decode(tokenizer.encode("a 你\n")) == "a 你\n"
 
 
 @pytest.mark.parametrize("text", SAMPLES)

@@ -15,12 +15,18 @@ IDS = st.lists(st.integers(0, 3), min_size=1, max_size=12).map(tuple)
 SETS = st.lists(IDS, min_size=1, max_size=12, unique=True)
 
 
+def ids_of(trie: Trie, index: int) -> Ids:
+    """Tokens of a node."""
+    node = trie.nodes[index]
+    return trie.sequences[node.sequence][node.start : node.stop]
+
+
 def prefixes(sequences: Sequence[Ids]) -> set[Ids]:
     return {ids[:n] for ids in sequences for n in range(1, len(ids) + 1)}
 
 
 def text_of(trie: Trie, index: int) -> Ids:
-    return tuple(t for k in trie.path(index) for t in trie.ids(k))
+    return tuple(t for k in trie.path(index) for t in ids_of(trie, k))
 
 
 @given(SETS)
@@ -34,7 +40,7 @@ def test_trie_holds_every_prefix_once(sequences: list[Ids]) -> None:
             assert text_of(trie, index) == sequences[node.end]
         else:
             assert len(node.children) > 1  # chains are merged
-        firsts = [trie.ids(c)[0] for c in node.children]
+        firsts = [ids_of(trie, c)[0] for c in node.children]
         assert len(set(firsts)) == len(firsts)
         assert all(trie.nodes[c].parent == index and trie.nodes[c].start == node.stop for c in node.children)
 

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from evalkit.core.digest import digest
 from evalkit.core.errors import ModelError, first_line
 from evalkit.core.records import GenSettings, ModelSpec, Reply, Request
+from evalkit.engines.hf.score.trie import Ids
 from evalkit.engines.hf.tokens import Encoded, Encoder, group_equal
 
 CHUNK = 256
@@ -28,7 +29,6 @@ SHARED, TAIL = 160, 16
 """Tokens that the probe's two long texts have in common, more than two blocks of a cache, and behind that."""
 PART = 16
 """Tokens over which the noise of half precision adds up to `NOISE`; it grows with the square root."""
-Ids = tuple[int, ...]
 PROBE = "The quick brown fox counts 1, 2, 3 and 12345 times. 你好!\nDoes it stop?"
 
 
@@ -47,7 +47,7 @@ class GenerationRequest:
     """For sampled generations; equal for equal requests."""
 
 
-class Backend(Protocol):
+class GenerationBackend(Protocol):
     """A loaded model of another package."""
 
     @property
@@ -78,7 +78,7 @@ class Backend(Protocol):
 class ExternalEngine:
     """Answers requests through a backend."""
 
-    def __init__(self, spec: ModelSpec, backend: Backend, bundle: Any) -> None:
+    def __init__(self, spec: ModelSpec, backend: GenerationBackend, bundle: Any) -> None:
         """`bundle` is the checkpoint's `TokenizerBundle`.
 
         Probes log-probabilities, which are refused once they are asked for.
@@ -205,7 +205,7 @@ def fault(sums: Sequence[float | None]) -> str:
     return ""
 
 
-def order_fault(backend: Backend, ids: Ids) -> str:
+def order_fault(backend: GenerationBackend, ids: Ids) -> str:
     """What is wrong with two long texts that begin alike, asked one by one in two orders; empty when nothing is.
 
     `ids` are the tokens of a text to make them of. Catches packages that return other values for a prefix

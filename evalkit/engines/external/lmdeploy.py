@@ -67,7 +67,7 @@ class LMDeployBackend:
         return self._limit
 
     def continuation_nll(self, texts: Sequence[tuple[Ids, int]]) -> list[float | None]:
-        """See `Backend`. LMDeploy gives the mean over all tokens of a text but the first; a part of a text
+        """See `GenerationBackend`. LMDeploy gives the mean over all tokens of a text but the first; a part of a text
         is the difference between the text and what stands before it."""
         refuse_cached(self._spec, "lmdeploy")
         fronts = [ids[: len(ids) - scored] for ids, scored in texts]
@@ -83,7 +83,7 @@ class LMDeployBackend:
         return found
 
     def generate(self, requests: Sequence[GenerationRequest]) -> list[list[int] | str]:
-        """See `Backend`. Stop strings act afterwards: LMDeploy's own end at single tokens, and drop those."""
+        """See `GenerationBackend`. Stop strings act afterwards: LMDeploy's own end at single tokens, and drop those."""
         loop = self._pipe.internal_thread.loop
         return list(asyncio.run_coroutine_threadsafe(self._write_all(requests), loop).result())
 

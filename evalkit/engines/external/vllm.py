@@ -57,14 +57,14 @@ class VLLMBackend:
         return min(most, self._spec.max_seq_len or most)
 
     def continuation_nll(self, texts: Sequence[tuple[Ids, int]]) -> list[float | None]:
-        """See `Backend`; float64 sums of vLLM's float32 log-probabilities."""
+        """See `GenerationBackend`; float64 sums of vLLM's float32 log-probabilities."""
         refuse_cached(self._spec, "vllm")
         params = self._vllm.SamplingParams(max_tokens=1, temperature=0.0, prompt_logprobs=1, detokenize=False)
         outputs = self._generate([ids for ids, _ in texts], [params] * len(texts))
         return [_sum(out, ids, scored) for out, (ids, scored) in zip(outputs, texts, strict=True)]
 
     def generate(self, requests: Sequence[GenerationRequest]) -> list[list[int] | str]:
-        """See `Backend`."""
+        """See `GenerationBackend`."""
         outputs = self._generate([request.ids for request in requests], [self._params(request) for request in requests])
         return [_written(out) for out in outputs]
 

@@ -23,7 +23,7 @@ DEVICE_TEXTS = ("CUDA error", "HIP error")
 
 
 @dataclass(frozen=True)
-class Budget:
+class PassBudget:
     """Limits of one forward pass."""
 
     score_tokens: int
@@ -50,7 +50,7 @@ def is_device_failure(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and not is_oom(error) and any(text in str(error) for text in DEVICE_TEXTS)
 
 
-def choose_budget(spec: ModelSpec, model: Any, device: torch.device, padding: bool) -> Budget:
+def choose_budget(spec: ModelSpec, model: Any, device: torch.device, padding: bool) -> PassBudget:
     """Limits for a loaded model: those of the spec, else by the memory that is left.
 
     `padding` false: the model cannot generate behind left padding, so rows run one by one.
@@ -69,7 +69,7 @@ def choose_budget(spec: ModelSpec, model: Any, device: torch.device, padding: bo
         rows, slots = GEN_ROWS_CPU, SLOTS_CPU
     if spec.batch_tokens is not None:
         score = gen = in_slots = spec.batch_tokens
-    return Budget(score, gen, rows if padding else 1, slots, in_slots)
+    return PassBudget(score, gen, rows if padding else 1, slots, in_slots)
 
 
 def in_batches(

@@ -14,7 +14,7 @@ import httpx2
 
 from evalkit.core.errors import ModelError
 from evalkit.engines.openai_api.faults import Again, NotThere, Rejected, read_body, read_events
-from evalkit.engines.openai_api.limits import Budget, Window
+from evalkit.engines.openai_api.limits import SpendingLimit, Window
 from evalkit.engines.openai_api.options import Options
 from evalkit.engines.openai_api.secret import Secret
 
@@ -73,7 +73,7 @@ class Client:
         self._options = options
         self._secret = secret
         self._patience = options.retry_seconds if patience is None else patience
-        self.budget = Budget(options)
+        self.budget = SpendingLimit(options)
         self.retries = 0
         self.pinned: str | None = None
         """The model that every response must be from."""

@@ -59,7 +59,7 @@ class Window:
         return max(self._used[0][0] + MINUTE - now, 0.001)
 
 
-class Budget:
+class SpendingLimit:
     """What may be spent, what was spent, and what requests under way may still cost."""
 
     def __init__(self, options: Options) -> None:

@@ -20,7 +20,7 @@ from evalkit.core.digest import file_sha256
 from evalkit.core.errors import ConfigError, DataError, ModelError
 from evalkit.core.reasoning import stopped
 from evalkit.core.records import Benchmark, Kind, ModelSpec, Reply, Request, Sample
-from evalkit.engines.recorded.matching import Draws, Expected, Line, Text, by_subset, folded, match, name_subsets
+from evalkit.engines.recorded.matching import Draws, Expected, OutputLine, Text, by_subset, folded, match, name_subsets
 
 ENGINE = "recorded"
 PREFIX = "recorded:"
@@ -128,7 +128,7 @@ class RecordedEngine:
         """Nothing is held."""
 
 
-Parts = dict[tuple[str, ...], tuple[Path, list[Line]]]
+Parts = dict[tuple[str, ...], tuple[Path, list[OutputLine]]]
 """Subsets that are matched together -> their lines."""
 
 
@@ -187,11 +187,11 @@ def _replies_of_a_run(by_stem: Mapping[str, Path], subsets: Sequence[str]) -> Pa
         lines = [line for file in files for line in read_lines(file)]
         if lines and all({"key", "sample"} <= set(line.values) for line in lines):
             kept = [(line.place, line.values["sample"], line.values["text"]) for line in lines if "text" in line.values]
-            parts[(subset,)] = (files[0], [Line(place, {"id": name, "prediction": t}) for place, name, t in kept])
+            parts[(subset,)] = (files[0], [OutputLine(place, {"id": name, "prediction": t}) for place, name, t in kept])
     return parts
 
 
-def read_lines(file: Path) -> list[Line]:
+def read_lines(file: Path) -> list[OutputLine]:
     """The JSON objects of a file; DataError, with the line's number, when one is none."""
     try:
         raw = file.read_bytes()
@@ -201,7 +201,7 @@ def read_lines(file: Path) -> list[Line]:
     lines = []
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
-            lines.append(Line(f"{file}:{number}", _object(line, f"{file}:{number}")))
+            lines.append(OutputLine(f"{file}:{number}", _object(line, f"{file}:{number}")))
     if not lines:
         raise DataError(f"{file} is empty", "a recorded file holds a JSON object a line")
     return lines

@@ -26,7 +26,7 @@ Text = str | None
 
 
 @dataclass(frozen=True)
-class Line:
+class OutputLine:
     """One line of a recorded file."""
 
     place: str
@@ -52,7 +52,7 @@ Draws = dict[str, list[Text]]
 """Sample id -> its outputs, in order."""
 
 
-def match(lines: Sequence[Line], expected: Expected, field: str, file: str) -> tuple[Draws, str]:
+def match(lines: Sequence[OutputLine], expected: Expected, field: str, file: str) -> tuple[Draws, str]:
     """(outputs of the samples that have a line, what they were matched by).
 
     By id where an id of the lines names samples, else by `index` within one subset, else by line
@@ -68,7 +68,7 @@ def match(lines: Sequence[Line], expected: Expected, field: str, file: str) -> t
     return draws, how
 
 
-def _refuse_shifted(pairs: Sequence[tuple[Sample, Line]]) -> None:
+def _refuse_shifted(pairs: Sequence[tuple[Sample, OutputLine]]) -> None:
     """DataError when a line repeats the question of another sample than its own."""
     first = pairs[0] if pairs else None
     shared = [k for k in first[0].row if k in first[1].values] if first else []
@@ -83,7 +83,7 @@ def _refuse_shifted(pairs: Sequence[tuple[Sample, Line]]) -> None:
                 raise DataError(f"{line.place}: its {column!r} is that of {owner[text]}, not of {sample.id}", ALIGN)
 
 
-def texts_of(line: Line, field: str) -> list[Text]:
+def texts_of(line: OutputLine, field: str) -> list[Text]:
     """The outputs that a line holds: one text, or a list of draws."""
     name = field or next((f for f in FIELDS if f in line.values), "")
     if name not in line.values:
@@ -102,11 +102,13 @@ def texts_of(line: Line, field: str) -> list[Text]:
     return list(texts)
 
 
-def by_subset(lines: Sequence[Line], subsets: Sequence[str], prefixes: Sequence[str]) -> dict[str, list[Line]] | None:
+def by_subset(
+    lines: Sequence[OutputLine], subsets: Sequence[str], prefixes: Sequence[str]
+) -> dict[str, list[OutputLine]] | None:
     """Lines by the subset that they name; None when they name none. Subsets that are not run are left out."""
     if not all(isinstance(line.values.get(SUBSET), str) for line in lines):
         return None
-    named: dict[str, list[Line]] = {}
+    named: dict[str, list[OutputLine]] = {}
     for line in lines:
         named.setdefault(line.values[SUBSET], []).append(line)
     chosen = name_subsets(list(named), subsets, prefixes)
@@ -150,13 +152,15 @@ def _is_prefixed(name: str, subset: str, prefixes: Sequence[str]) -> bool:
     return any(name.endswith(f"{p}-{subset}") or subset == f"{p}-{name}" for p in map(folded, prefixes))
 
 
-def _by_id(lines: Sequence[Line], samples: Sequence[Sample]) -> tuple[list[tuple[Sample, Line]], str] | None:
+def _by_id(
+    lines: Sequence[OutputLine], samples: Sequence[Sample]
+) -> tuple[list[tuple[Sample, OutputLine]], str] | None:
     """The id field that names most samples; None when no id names any.
 
     An id is trusted where it is a sample's own (`<subset>/<index>`) or stands in a column of the same
     name. Against another column, or the gold, all lines must fit: small numbers fit much by chance.
     """
-    best: tuple[list[tuple[Sample, Line]], str] | None = None
+    best: tuple[list[tuple[Sample, OutputLine]], str] | None = None
     for key in IDS:
         if not all(isinstance(line.values.get(key), (str, int)) for line in lines):
             continue
@@ -178,7 +182,7 @@ def _names_of(samples: Sequence[Sample]) -> dict[str, dict[str, Sample]]:
     return {column: way for column, way in ways.items() if len(way) == len(samples)}
 
 
-def _by_index(lines: Sequence[Line], expected: Expected) -> tuple[list[tuple[Sample, Line]], str] | None:
+def _by_index(lines: Sequence[OutputLine], expected: Expected) -> tuple[list[tuple[Sample, OutputLine]], str] | None:
     """By position in the subset's split; None when lines have no index or several subsets are in one file."""
     values = [line.values.get(INDEX) for line in lines]
     whole = [int(v) for v in values if isinstance(v, int) or (isinstance(v, str) and v.isdecimal())]
@@ -194,7 +198,7 @@ def _by_index(lines: Sequence[Line], expected: Expected) -> tuple[list[tuple[Sam
     return [(samples[i], line) for i, line in zip(whole, lines, strict=True) if i in samples], "`index`"
 
 
-def _by_order(lines: Sequence[Line], expected: Expected, file: str) -> list[tuple[Sample, Line]]:
+def _by_order(lines: Sequence[OutputLine], expected: Expected, file: str) -> list[tuple[Sample, OutputLine]]:
     for samples in (expected.samples, expected.cut):
         if len(lines) == len(samples):
             return list(zip(samples, lines, strict=True))

@@ -60,14 +60,14 @@ GoldCheck = Callable[[Case], str]
 
 The case's `answer` is what an empty reply is read as, or the first label: its type is that of real answers.
 """
-Runner = Callable[[Sequence[Program]], list[ProgramOutcome]]
+RunPrograms = Callable[[Sequence[Program]], list[ProgramOutcome]]
 
 
 @dataclass(frozen=True)
 class Tools:
     """What the caller lets a metric use."""
 
-    run_programs: Runner | None = None
+    run_programs: RunPrograms | None = None
     """None: generated programs must not be executed."""
     jury: Jury | None = None
     """The models that judge; None: there are none."""

@@ -54,7 +54,7 @@ class Sight:
 
 
 @dataclass(frozen=True)
-class Step:
+class Placement:
     """Where the new tokens of a forward pass go: one each for several slots, or several for one."""
 
     slots: torch.Tensor
@@ -92,7 +92,7 @@ class SlotLayer(CacheLayerMixin):
             values.new_zeros((slots, values.shape[1], places, values.shape[3])),
         )
         self.is_initialized = True
-        self.step: Step | None = None
+        self.step: Placement | None = None
         self.part: Part | None = None
         """Of the step under way."""
 
@@ -119,7 +119,7 @@ class SlotLayer(CacheLayerMixin):
             return flatten(part, keys, part.keys), flatten(part, values, part.values)
         return mark(keys, part), values
 
-    def _stored(self, buffer: torch.Tensor, new: torch.Tensor, step: Step, sight: Sight) -> torch.Tensor:
+    def _stored(self, buffer: torch.Tensor, new: torch.Tensor, step: Placement, sight: Sight) -> torch.Tensor:
         """The own states that the step reads, the new ones among them."""
         rows, queries = new.shape[0], new.shape[2]
         if queries == 1:
@@ -268,13 +268,15 @@ class Slots:
         bias = torch.zeros(seen.shape, dtype=self._model.dtype).masked_fill_(~seen, float("-inf"))
         return bias[:, None, None].to(self._model.device)
 
-    def _step(self, slots: Sequence[int], starts: Sequence[int], used: int, sights: Mapping[int | None, Sight]) -> Step:
+    def _step(
+        self, slots: Sequence[int], starts: Sequence[int], used: int, sights: Mapping[int | None, Sight]
+    ) -> Placement:
         device = self._model.device
-        return Step(
+        return Placement(
             torch.tensor(slots, device=device), torch.tensor(starts, device=device), slots[0], used, sights, self._flat
         )
 
-    def _forward(self, ids: torch.Tensor, own: torch.Tensor, step: Step) -> torch.Tensor:
+    def _forward(self, ids: torch.Tensor, own: torch.Tensor, step: Placement) -> torch.Tensor:
         """Logits [rows, vocab] after the last of `ids` [rows, queries] at own positions `own`.
 
         A model that makes its keys out of what is cached is found out in its first layer; it gets all parts in
@@ -288,7 +290,7 @@ class Slots:
         self._flat = True
         return self._attempt(ids, own, replace(step, flat=True))
 
-    def _attempt(self, ids: torch.Tensor, own: torch.Tensor, step: Step) -> torch.Tensor:
+    def _attempt(self, ids: torch.Tensor, own: torch.Tensor, step: Placement) -> torch.Tensor:
         device = self._model.device
         for layer in self._layers:
             layer.step, layer.part = step, None

@@ -71,11 +71,6 @@ class Trie:
             index = self.nodes[index].parent
         return out[::-1]
 
-    def ids(self, index: int) -> Ids:
-        """Tokens of a node."""
-        node = self.nodes[index]
-        return self.sequences[node.sequence][node.start : node.stop]
-
 
 @dataclass(frozen=True)
 class _Range:

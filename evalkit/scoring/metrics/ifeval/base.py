@@ -12,12 +12,12 @@ from collections.abc import Callable
 from evalkit.core.errors import DataError
 from evalkit.core.registry import Registry
 
-Check = Callable[..., bool]
+InstructionCheck = Callable[..., bool]
 """Called as `check(response, **arguments)`."""
 Number = int | float
 """Counts in the data may be written as 3.0."""
 
-CHECKS: Registry[Check] = Registry("instruction")
+CHECKS: Registry[InstructionCheck] = Registry("instruction")
 FEWER = "less than"
 
 
