@@ -63,10 +63,10 @@ class _Clock:
         if self.seen != self.block:
             self.seen, self.ticks, self.held = self.block, 0, resident()
         self.ticks += 1
-        if resident() - self.held > MOST_BYTES:
-            raise OverLimit(f"it takes more than {MOST_BYTES >> 20} MiB")
-        if self.ticks * LOOK_SECONDS > CPU_SECONDS:
-            raise OverLimit(f"it takes more than {CPU_SECONDS:g} s")
+        large = resident() - self.held > MOST_BYTES
+        if large or self.ticks * LOOK_SECONDS > CPU_SECONDS:
+            self.inside = False  # here, as the error may strike where the block would say so itself
+            raise OverLimit(f"it takes more than {f'{MOST_BYTES >> 20} MiB' if large else f'{CPU_SECONDS:g} s'}")
 
 
 CLOCK = _Clock()

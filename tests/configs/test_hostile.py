@@ -184,13 +184,15 @@ ENDS = """
 """
 
 
+@pytest.mark.slow
 def test_templates_take_bounded_time_and_memory() -> None:
     """CPU time, whatever else the machine does; memory as the process's peak."""
     root = Path(__file__).resolve().parents[2]
     command = [sys.executable, "-c", textwrap.dedent(ENDS)]
     done = subprocess.run(
-        command, cwd=root, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(root)}
+        command, cwd=root, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(root)}
     )
+    assert done.returncode == 0, done.stderr[-2000:]
     seconds, grown = done.stdout.split()
     assert float(seconds) < 2 * CPU_SECONDS  # the clock counts time in the program, not that of the kernel
     assert int(grown) < 2 * MOST_BYTES
