@@ -151,7 +151,7 @@ def test_ranks_share_ties() -> None:
 
 def test_only_engines_with_the_whole_distribution_are_asked(tmp_path: Path) -> None:
     helpers.fake_model(tmp_path / "c", "m")
-    args = ("--config-dir", tmp_path / "c", "--models", "m", "--datasets", "gsm8k_contamination_min_k_ppl", "--dry-run")
+    args = ("--config-dir", tmp_path / "c", "--models", "m", "--datasets", "contamination_gsm8k_min_k_ppl", "--dry-run")
     done = helpers.run(*args, "--data-root", "samples", "--work-dir", tmp_path / "work")
     assert done.returncode == 2 and "engine fake does not give" in done.stderr and "--engine hf" in done.stderr
 
@@ -170,7 +170,7 @@ def test_requests_without_token_statistics_have_the_keys_of_old() -> None:
     ],
 )
 def test_statistics_of_tokens_are_of_one_text(tmp_path: Path, change: str, part: str) -> None:
-    text = "base: gsm8k_contamination_min_k_ppl\n" + change + "\n"
+    text = "base: contamination_gsm8k_min_k_ppl\n" + change + "\n"
     (tmp_path / "mine_contamination.yaml").write_text(text)
     with pytest.raises(ConfigError, match=part):
         load_benchmark("mine_contamination", config_dirs=[tmp_path])
