@@ -397,6 +397,7 @@ TAIL_BYTES = len(', "sum": "01234567"}')
 REPLY_TYPES: dict[str, type | tuple[type, ...]] = {
     "key": str, "text": (str, type(None)), "nll": (int, float, type(None)), "n_tokens": int, "n_scored": int,
     "n_out": int,
+    "token_logs": (list, tuple, type(None)), "token_deviations": (list, tuple, type(None)),
     "finish": str, "truncated": bool, "seconds": (int, float), "error": str,
     "top": (dict, type(None)), "transcript": (list, type(None)),
 }  # fmt: skip
@@ -458,6 +459,11 @@ def _read_replies(path: Path) -> Iterator[Reply]:
             yield reply
 
 
+def _is_usable(number: Any) -> bool:
+    """Whether a number of a list is one, and of a size that engines give."""
+    return isinstance(number, (int, float)) and not isinstance(number, bool) and abs(number) <= LARGEST
+
+
 def _reply(record: Mapping[str, Any]) -> Reply | None:
     """The reply of a line, if it is one that an engine may give: of these types, finite, an answer or an error."""
     values = {k: v for k, v in record.items() if k in REPLY_DEFAULTS}
@@ -465,6 +471,8 @@ def _reply(record: Mapping[str, Any]) -> Reply | None:
         if not isinstance(value, REPLY_TYPES[name]) or (isinstance(value, bool) and name != "truncated"):
             return None
         if isinstance(value, (int, float)) and not abs(value) <= LARGEST:
+            return None
+        if name.startswith("token_") and value is not None and not all(map(_is_usable, value)):
             return None
         if name in ("n_tokens", "n_scored", "n_out", "seconds") and isinstance(value, (int, float)) and value < 0:
             return None
