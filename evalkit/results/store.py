@@ -472,7 +472,7 @@ def _reply(record: Mapping[str, Any]) -> Reply | None:
             return None
         if isinstance(value, (int, float)) and not abs(value) <= LARGEST:
             return None
-        if name.startswith("token_") and value is not None and not all(map(_is_usable, value)):
+        if name.startswith("token_") and isinstance(value, (list, tuple)) and not all(map(_is_usable, value)):
             return None
         if name in ("n_tokens", "n_scored", "n_out", "seconds") and isinstance(value, (int, float)) and value < 0:
             return None
