@@ -21,7 +21,7 @@ $(READY): requirements.txt requirements-dev.txt
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet torch==2.13.0
 	$(PY) -m pip install --quiet -r requirements.txt -r requirements-dev.txt
-	$(PY) -m pip install --quiet --upgrade --target $(VENV)/math-verify 'math-verify[antlr4_13_2]==0.9.0'
+	$(PY) -m pip install --quiet --no-warn-conflicts --upgrade --target $(VENV)/math-verify 'math-verify[antlr4_13_2]==0.9.0'
 	touch $@
 
 demo: $(READY)
