@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from evalkit.agents.base import MODEL, Answer, Ask, Move, State
-from evalkit.core import template
 from evalkit.core.errors import ConfigError
 from evalkit.core.records import Sample, Turn
 from evalkit.core.registry import SOLVERS
@@ -45,6 +44,8 @@ class Dialogue:
         return Ask(tuple(turns))
 
     def _questions(self, sample: Sample) -> Any:
+        from evalkit.core import template  # brings jinja, which most runs do without
+
         return template.evaluate(self.turns, {**sample.variables, **sample.row}, "solver: turns")
 
 

@@ -17,7 +17,7 @@ from evalkit.sandbox import SandboxError, choose, run_programs
 from evalkit.sandbox.records import FAILURE, FAILURES
 from evalkit.scoring.context import Extraction, context_of
 from evalkit.scoring.errors import standard_errors
-from evalkit.scoring.judges.panel import Jury
+from evalkit.scoring.judges.base import Jury
 from evalkit.scoring.metrics import Case, Judged, Metric, Tools, Values, make_metric
 from evalkit.scoring.metrics.base import UNREAD, gold_fault
 from evalkit.scoring.metrics.golds import has_gold

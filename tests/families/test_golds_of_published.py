@@ -14,8 +14,8 @@ from evalkit.plan.task import Task
 from evalkit.results.index import IndexedSample
 from evalkit.scoring.score import Options, SubsetResult, score_subset
 
-REPEATED = ("contamination", "maj")
-"""Other questions, or more draws, of rows that another config has."""
+REPEATED = ("contamination", "maj", "cdme", "leval", "longbench", "ruler")
+"""Other questions, or more draws, of rows that another config has; long texts, whose own tests look at every row."""
 JUDGED = ("alignbench", "alpaca_eval", "mtbench")
 """No gold decides there, a model judges."""
 LEFT_OUT = ("_", "demo", "needle", *REPEATED, *JUDGED)

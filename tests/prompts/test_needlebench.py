@@ -16,12 +16,12 @@ from evalkit.core.errors import ConfigError, DataError
 from evalkit.core.records import Benchmark, Row
 from evalkit.data.files import DataRoot
 from evalkit.data.sources import SAMPLES, open_root
-from evalkit.engines.tokenizer import CharTokenizer
 from evalkit.plan.check import load_benchmark_config
 from evalkit.plan.task import Task
 from evalkit.prompts.builders import BUILDERS
 from evalkit.prompts.builders.base import Material
 from evalkit.prompts.builders.needlebench import KINDS
+from tests.chartokenizer import CharTokenizer
 from tests.vectors import vectors
 
 CONFIGS = {

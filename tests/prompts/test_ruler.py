@@ -14,10 +14,11 @@ import pytest
 from evalkit.core.errors import ConfigError, DataError
 from evalkit.core.records import NamedCall
 from evalkit.data.sources import SAMPLES
-from evalkit.engines.tokenizer import CharTokenizer, load_tokenizer
+from evalkit.engines.tokenizer import load_tokenizer
 from evalkit.prompts.builders.base import Material
 from evalkit.prompts.builders.ruler import OUTPUT, TASKS, build_ruler
 from evalkit.scoring.metrics import make_metric
+from tests.chartokenizer import CharTokenizer
 from tests.prompts.test_needlebench import task as task_of
 from tests.scoring.metrics.cases import score
 

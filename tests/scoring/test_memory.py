@@ -15,7 +15,7 @@ from evalkit.execution.debug import DebugRunner
 from evalkit.plan.options import RunOptions
 from evalkit.results.store import RunStore
 from evalkit.scoring.score import Options, SubsetResult, score_subset
-from evalkit.session import Finished, RunSettings, run, score_run
+from evalkit.session import Finished, ReportOptions, RunSettings, run, score_run
 from tests import helpers
 
 CONFIG = """
@@ -31,6 +31,7 @@ extract: [last_number]
 metric: accuracy
 """
 ROWS = 60
+NO_PAGES = ReportOptions(pages=False)
 LONG = "a long gold " * 100
 
 
@@ -50,11 +51,11 @@ def finished_run(folder: Path, subsets: int) -> RunStore:
 
 def most_memory(store: RunStore) -> int:
     """Most bytes that scoring a run takes on top of what was there."""
-    score_run(store, Options())  # what is loaded and compiled once
+    score_run(store, Options(), report=NO_PAGES)  # what is loaded and compiled once
     gc.collect()
     tracemalloc.start()
     try:
-        score_run(store, Options())
+        score_run(store, Options(), report=NO_PAGES)
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -78,7 +79,7 @@ def test_no_verdict_outlives_its_subset(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(session, "score_subset", counted)
     gc.collect()
     before = sum(type(thing) is Verdict for thing in gc.get_objects())
-    score_run(store, Options())
+    score_run(store, Options(), report=NO_PAGES)
     assert len(alive) == 4 and max(alive) - before <= ROWS, "at most those of the subset before"
     lines = [len(path.read_text().splitlines()) for path in store.verdicts_path("m", "many_gen").glob("*.jsonl")]
     assert lines == [ROWS] * 4

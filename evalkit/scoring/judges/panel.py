@@ -10,29 +10,16 @@ from typing import Any
 from evalkit.core.digest import digest
 from evalkit.core.errors import ConfigError, EvalkitError, ModelError
 from evalkit.core.reasoning import split_reasoning
-from evalkit.core.records import GenSettings, ModelSpec, Reply, Request, Turn
+from evalkit.core.records import GenSettings, ModelSpec, Reply, Request
 from evalkit.engines.base import Engine
 from evalkit.engines.catalog import create_engine
 from evalkit.results.store import RunStore
+from evalkit.scoring.judges.base import Question
 
 WORKER = "judge"
 """Writes judges' replies."""
 FOLDER = "judge="
 """In front of a judge's name in the store: one that is also evaluated keeps its own replies apart."""
-
-
-@dataclass(frozen=True)
-class Question:
-    """What a judge is asked about one sample."""
-
-    sample_id: str
-    turns: tuple[Turn, ...]
-    max_out_len: int
-    temperature: float = 0.0
-    top_logprobs: int = 0
-    """How many of the likeliest first tokens are wanted with their log-probabilities."""
-    mark: str = ""
-    """Tells apart what is asked about one sample."""
 
 
 class Panel:
@@ -46,9 +33,9 @@ class Panel:
         self._loaded: tuple[str, Engine] | None = None
         self._broken: dict[str, EvalkitError] = {}
 
-    def at(self, benchmark: str, subset: str) -> Jury:
+    def at(self, benchmark: str, subset: str) -> SubsetJury:
         """The panel before the answers to one subset."""
-        return Jury(self, benchmark, subset)
+        return SubsetJury(self, benchmark, subset)
 
     def engine(self, name: str) -> Engine:
         """The judge's engine; ModelError, at once the second time, where it cannot be had."""
@@ -84,7 +71,7 @@ class Panel:
 
 
 @dataclass(frozen=True)
-class Jury:
+class SubsetJury:
     """The judges of one benchmark's subset."""
 
     panel: Panel

@@ -12,7 +12,7 @@ from evalkit.core.errors import EvalkitError
 from evalkit.core.records import Benchmark, NamedCall, Reply, Row, Sample
 from evalkit.sandbox.records import Program, ProgramOutcome
 from evalkit.scoring.context import Extraction, context_of
-from evalkit.scoring.judges.panel import Jury
+from evalkit.scoring.judges.base import Jury
 from evalkit.scoring.metrics.golds import has_gold, shown
 
 Values = Mapping[str, Any]

@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from evalkit.core import stats, template
+from evalkit.core import stats
 from evalkit.core.calls import parse_calls
 from evalkit.core.errors import ConfigError
 from evalkit.core.records import Reply, Sample, Turn
 from evalkit.core.registry import METRICS
 from evalkit.scoring.judges.alpaca import Preference, is_switched, results
-from evalkit.scoring.judges.panel import Jury, Question
+from evalkit.scoring.judges.base import Jury, Question
 from evalkit.scoring.judges.verdicts import FORMS, Form, form_of, harmless, marks_of
 from evalkit.scoring.metrics.base import UNREAD, VALUE, Case, Judged, Judging, Metric, Tools, Values, make_metric
 
@@ -97,7 +97,7 @@ def alpaca_eval(
     judges = (judge,) if isinstance(judge, str) else tuple(judge)
 
     def value_of(expression: str, case: Case) -> str:
-        return str(template.evaluate(expression, {**case.context, **case.row}, "alpaca_eval"))
+        return str(_evaluated(expression, {**case.context, **case.row}, "alpaca_eval"))
 
     def orders(case: Case) -> Sequence[int]:
         return (0,) if is_switched(value_of(instruction, case)) else (1,)
@@ -208,14 +208,14 @@ class _Bench:
 
     def _turns(self, scope: Mapping[str, Any]) -> tuple[Turn, ...]:
         parts = [(role, self.prompt[role]) for role in ("system", "user") if self.prompt.get(role)]
-        return tuple(Turn(role, template.render(text, scope, f"judge prompt: {role}")) for role, text in parts)
+        return tuple(Turn(role, _rendered(text, scope, f"judge prompt: {role}")) for role, text in parts)
 
     def _scope(self, case: Case) -> dict[str, Any]:
         """The names of the templates, with judged texts that cannot leave their place."""
         known = {**{k: v for k, v in case.context.items() if k not in ("row", "gold")}, **case.row, "gold": case.gold}
         answers = [str(turn["text"]) for turn in case.transcript if turn["role"] == "assistant"]
         answer = "" if case.answer is None else str(case.answer)
-        compared = template.evaluate(self.other, known, "llm_judge: other") if self.other else ""
+        compared = _evaluated(self.other, known, "llm_judge: other") if self.other else ""
         if not isinstance(compared, str):
             raise ConfigError(f"llm_judge: `other` gives {compared!r}, which is no text", "an expression over the row")
         marks = marks_of(self.prompt["user"], JUDGED_SLOTS)
@@ -292,3 +292,15 @@ def cohens_kappa(pairs: Sequence[tuple[Any, Any]]) -> float | None:
     observed = sum(a == b for a, b in pairs) / len(pairs)
     expected = sum(count * twos[value] for value, count in ones.items()) / len(pairs) ** 2
     return (observed - expected) / (1.0 - expected) if expected < 1.0 else None
+
+
+def _evaluated(expression: str, scope: Mapping[str, Any], what: str) -> Any:
+    from evalkit.core import template  # brings jinja, which other metrics do without
+
+    return template.evaluate(expression, scope, what)
+
+
+def _rendered(source: str, scope: Mapping[str, Any], what: str) -> str:
+    from evalkit.core import template  # as above
+
+    return template.render(source, scope, what)

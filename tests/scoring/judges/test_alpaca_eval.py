@@ -15,10 +15,10 @@ from evalkit.scoring.judges.alpaca import (
     LENGTH_CONTROLLED,
     Preference,
     is_switched,
-    length_controlled,
     preferences,
     results,
 )
+from evalkit.scoring.judges.length_control import length_controlled
 from tests import helpers
 from tests.agents.scripted import Messages, Scripted, write_model, write_rows
 
@@ -67,7 +67,7 @@ def test_length_control_takes_out_what_length_explains() -> None:
     chances = [1 / (1 + math.exp(2 * math.tanh(gap / spread) + 0.5)) for gap in gaps]
     won = [float(draw.random() < chance) for chance in chances]
     judged = [Preference(win, round(1000 + gap), 1000) for win, gap in zip(won, gaps, strict=True)]
-    found = length_controlled(judged)
+    found = length_controlled([(p.win, p.reference_length - p.length) for p in judged])
     assert found is not None and found == pytest.approx(100 / (1 + math.exp(0.5)), abs=2)
     delta = numpy.tanh(numpy.array([p.reference_length - 1000 for p in judged]) / spread)
     wins = numpy.array([p.win for p in judged])

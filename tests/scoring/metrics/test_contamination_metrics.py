@@ -99,7 +99,7 @@ def test_permutation_p_values_are_those_of_all_exchanges() -> None:
 
 def text_case(number: int, logs: list[float], deviations: list[float]) -> Case:
     reply = Reply("k", nll=1.5, token_logs=logs, token_deviations=deviations)
-    return Case(f"s/{number}", 0, "text", None, {}, {}, {"text": 1.5}, reply)
+    return Case(f"s/{number}", 0, "text", None, {}, {}, {"text": 1.5}, reply=reply)
 
 
 def test_min_k_takes_the_lowest_share_of_tokens() -> None:
@@ -114,7 +114,7 @@ def test_min_k_takes_the_lowest_share_of_tokens() -> None:
     results = metric.combine([Judged(c.sample_id, v) for c, v in zip(cases, values, strict=True)])
     assert results == {"min-40%": -4.0, "min-40%++": -0.625}
     with pytest.raises(ConfigError, match="takes the tokens of one text"):
-        metric.judge([Case("s/0", 0, "text", None, {}, {}, {"text": 1.0}, Reply("k", nll=1.0))], Tools())
+        metric.judge([Case("s/0", 0, "text", None, {}, {}, {"text": 1.0}, reply=Reply("k", nll=1.0))], Tools())
     for k in (0, 101):
         with pytest.raises(ConfigError, match="a share of the tokens"):
             make_metric(NamedCall("min_k", {"k": k}))

@@ -11,12 +11,12 @@ import pytest
 from evalkit.configs.catalog import open_catalog
 from evalkit.core.records import Benchmark, NamedCall
 from evalkit.data.files import DataRoot
-from evalkit.engines.tokenizer import CharTokenizer
 from evalkit.plan.check import load_benchmark_config
 from evalkit.plan.task import Task
 from evalkit.scoring.extract import extract
 from evalkit.scoring.metrics import make_metric
 from evalkit.scoring.metrics.leval import KINDS, bootstrap_middle
+from tests.chartokenizer import CharTokenizer
 from tests.scoring.metrics.cases import case, score
 from tests.vectors import vectors
 

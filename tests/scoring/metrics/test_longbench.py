@@ -15,7 +15,6 @@ from evalkit.core import stats
 from evalkit.core.errors import ConfigError
 from evalkit.core.records import Benchmark, NamedCall
 from evalkit.data.files import DataRoot
-from evalkit.engines.tokenizer import CharTokenizer
 from evalkit.plan.check import load_benchmark_config
 from evalkit.plan.task import Task
 from evalkit.scoring.aggregate import scores_of, weights_of
@@ -23,6 +22,7 @@ from evalkit.scoring.extract import extract
 from evalkit.scoring.metrics import make_metric
 from evalkit.scoring.metrics.longbench import class_score, common_length, rouge_l, similarity
 from evalkit.scoring.score import SubsetResult
+from tests.chartokenizer import CharTokenizer
 from tests.scoring.metrics.cases import case, score
 from tests.vectors import vectors
 
