@@ -17,10 +17,28 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 @click.command("new")
 @click.argument("name")
-@click.option("--from", "file", required=True, type=click.Path(path_type=Path), metavar="FILE", help="Read this csv or JSONL file.")
-@click.option("--kind", type=click.Choice(["gen", "ppl", "ll"]), default="gen", show_default=True, help="Score by generation, perplexity or log-likelihood.")
+@click.option(
+    "--from",
+    "file",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Read this csv or JSONL file.",
+)
+@click.option(
+    "--kind",
+    type=click.Choice(["gen", "ppl", "ll"]),
+    default="gen",
+    show_default=True,
+    help="Score by generation, perplexity or log-likelihood.",
+)
 @click.option("--gold", default="", metavar="COLUMN", help="Take right answers from this column.")
-@click.option("--options", default="", metavar="COLUMNS", help="Take options from these columns (separated by commas), or from one that holds lists.")
+@click.option(
+    "--options",
+    default="",
+    metavar="COLUMNS",
+    help="Take options from these columns (separated by commas), or from one that holds lists.",
+)
 @click.option("--config-dir", default="configs", show_default=True, metavar="DIR", help="Write below DIR.")
 def new(name: str, file: Path, kind: str, gold: str, options: str, config_dir: str) -> None:
     """Write a config for a csv or JSONL file, and show its first prompt."""
