@@ -19,6 +19,7 @@ from jinja2 import (
     meta,
     nodes,
 )
+from jinja2.compiler import CodeGenerator, Frame
 from jinja2.exceptions import SecurityError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -39,15 +40,38 @@ WIDE = re.compile(r"[0-9]{7,}|\*")
 """A field's width that is long, or another value."""
 
 
+class Generator(CodeGenerator):
+    """Leads `~` through the environment, as the sandbox does with other operators."""
+
+    def visit_Concat(self, node: nodes.Concat, frame: Frame) -> None:
+        """Write the call that joins the parts."""
+        self.write("environment.joined((")
+        for part in node.nodes:
+            self.visit(part, frame)
+            self.write(", ")
+        self.write("))")
+
+
 class Environment(ImmutableSandboxedEnvironment):
     """Without operations that make a huge value at once, which no limit of time interrupts."""
 
-    intercepted_binops = frozenset({"*", "**", "%"})
+    code_generator_class = Generator
+    intercepted_binops = frozenset({"+", "*", "**", "%"})
+
+    def joined(self, parts: Sequence[Any]) -> str:
+        """The value of `~`; SecurityError for a text that is too long."""
+        texts = [str(part) for part in parts]
+        if sum(map(len, texts)) > MOST_CHARACTERS:
+            raise SecurityError("the result of '~' is too long")
+        return "".join(texts)
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         """The value of an operation; SecurityError for one that is too large."""
         if operator == "%" and isinstance(left, str):
             _narrow(left)
+        elif operator == "+":
+            if isinstance(left, Sized) and isinstance(right, Sized) and len(left) + len(right) > MOST_CHARACTERS:
+                raise SecurityError("the result of '+' is too long")
         elif operator == "*":
             for one, times in ((left, right), (right, left)):
                 if isinstance(one, Sized) and isinstance(times, int) and len(one) * times > MOST_CHARACTERS:
@@ -60,9 +84,10 @@ class Environment(ImmutableSandboxedEnvironment):
 
     def call(self, context: Any, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Call a function or method; SecurityError where a text's method would make a huge text."""
-        owner = getattr(obj, "__self__", None)
+        method = getattr(obj, "__wrapped__", obj)  # jinja wraps the `format` of texts
+        owner = getattr(method, "__self__", None)
         if isinstance(owner, str):
-            _check_call(owner, getattr(obj, "__name__", ""), args, kwargs)
+            _check_call(owner, getattr(method, "__name__", ""), args, kwargs)
         return super().call(context, obj, *args, **kwargs)
 
 
