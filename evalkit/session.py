@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from evalkit.configs.catalog import ConfigCatalog, open_catalog
+from evalkit.configs.catalog import open_catalog
 from evalkit.core.calls import make_solver
 from evalkit.core.digest import plain
 from evalkit.core.errors import ConfigError, DataError, EvalkitError, ModelError, RunFailed, StoreError
@@ -114,7 +114,7 @@ class Finished:
     @property
     def complete(self) -> bool:
         """Whether every number is there, over all samples."""
-        return not self.failures and not any(s.value is None or s.n < s.n_expected for s in self.scores)
+        return not self.failures and not any(s.has_gap for s in self.scores)
 
     @property
     def error(self) -> EvalkitError | None:
@@ -270,7 +270,8 @@ def score_run(
     notes += [*unsafe_notes(plan, options.unconfined()), *absent_sets(plan.benchmarks, scores)]
     table = make_table(scores, list(plan.models), notes)
     finished = Finished(store, tuple(scores), table, tuple(failures), "")
-    text = write_report(finished, plan, open_catalog(report.config_dirs), report.summarizer, report.reference_column)
+    summarizer = _summarizer(report)
+    text = write_report(finished, plan, summarizer or Summarizer("", "", (), None))
     finished = replace(finished, text=text)
     store.write_scores(
         {"scores": [encode_score(s) for s in scores], "limited": plan.cut.is_cut, "complete": finished.complete}
@@ -280,16 +281,21 @@ def score_run(
     )
     store.set_status(COMPLETE if finished.complete else INCOMPLETE)
     write_heat_maps(finished, plan)
-    return with_pages(finished, report) if report.pages else finished
+    return with_pages(finished, summarizer) if report.pages else finished
 
 
-def with_pages(finished: Finished, options: ReportOptions) -> Finished:
+def _summarizer(options: ReportOptions) -> Summarizer | None:
+    """The summarizer that the options name; ConfigError for a wrong name."""
+    if not options.summarizer:
+        return None
+    return load_summarizer(options.summarizer, open_catalog(options.config_dirs), options.reference_column)
+
+
+def with_pages(finished: Finished, summarizer: Summarizer | None) -> Finished:
     """The run with its HTML report written; a fault there does not cost the run its table."""
     store = finished.store
     try:
         stored = open_scored(store)
-        name, catalog = options.summarizer, open_catalog(options.config_dirs)
-        summarizer = load_summarizer(name, catalog, options.reference_column) if name else None
         few = count_judged([stored]) <= MOST_SAMPLES
         return replace(finished, pages=write_pages([stored], store.pages, summarizer, samples=few))
     except StoreError as error:
@@ -357,16 +363,20 @@ def scoring_fault(store: RunStore, pair: Pair, subset: str, error: Exception) ->
 
 def subset_names(store: RunStore, plan: RunPlan, pair: Pair) -> list[str]:
     """The subsets that would be scored, without reading data: those with samples in the store, else all."""
+    return kept_subsets(store, plan, pair) or subsets_of(plan.benchmarks[pair.benchmark])
+
+
+def kept_subsets(store: RunStore, plan: RunPlan, pair: Pair) -> list[str]:
+    """The subsets with samples in the store; none in runs of earlier versions."""
     fingerprint = plan.facts_of(pair).data_fingerprint
-    names = subsets_of(plan.benchmarks[pair.benchmark])
-    kept = [s for s in names if fingerprint and store.samples(pair.benchmark, fingerprint, s) is not None]
-    return kept or names
+    names = subsets_of(plan.benchmarks[pair.benchmark]) if fingerprint else []
+    return [subset for subset in names if store.has_samples(pair.benchmark, fingerprint, subset)]
 
 
 def data_changed(store: RunStore, plan: RunPlan, pair: Pair) -> bool:
     """Whether a run that keeps no samples is scored by other data than its model was asked."""
     fingerprint = plan.facts_of(pair).data_fingerprint
-    kept = any(store.samples(pair.benchmark, fingerprint, s) is not None for s in subset_names(store, plan, pair))
+    kept = kept_subsets(store, plan, pair)
     return bool(fingerprint) and not kept and plan.task(pair).fingerprint() != fingerprint
 
 
@@ -376,12 +386,9 @@ def stored_subsets(store: RunStore, plan: RunPlan, pair: Pair) -> Iterator[tuple
     A run of an earlier version of evalkit keeps neither: its samples are read from the data, its prompts rendered.
     """
     fingerprint, version = plan.facts_of(pair).data_fingerprint, request_version(plan, pair)
-    names = subset_names(store, plan, pair)
-    contents = {s: store.samples(pair.benchmark, fingerprint, s) is not None for s in names}
-    if not any(contents.values()):
+    if not kept_subsets(store, plan, pair):
         write_samples(plan, [pair], store, needing_rows(plan))
-        names = subset_names(store, plan, pair)
-    for subset in names:
+    for subset in subset_names(store, plan, pair):
         content = store.samples(pair.benchmark, fingerprint, subset)
         if content is None:
             continue
@@ -426,13 +433,12 @@ def _causes(plan: RunPlan, planned: Planned | None, failures: Sequence[JobFailur
     return causes
 
 
-def write_report(finished: Finished, plan: RunPlan, catalog: ConfigCatalog, name: str | None, column: str = "") -> str:
+def write_report(finished: Finished, plan: RunPlan, summarizer: Summarizer) -> str:
     """summary.txt, .csv and .md in the run's folder; returns the text for the terminal.
 
     The files hold every subset; the terminal gets headlines and groups.
     """
     table, store = finished.table, finished.store
-    summarizer = load_summarizer(name, catalog, column) if name else Summarizer("", "", (), None)
     kinds = {name: model.kind for name, model in plan.models.items()}
     bound = summarizer.bindings
     full = pick_rows(table, summarizer.rows, summarizer.stand_ins, bound, kinds) if summarizer.rows else table
@@ -493,5 +499,5 @@ def refuse_incomplete(finished: Finished) -> EvalkitError | None:
         return None
     if needs_code(finished):
         return RunFailed("generated programs were not run", "give --allow-code to score the code benchmarks")
-    gaps = sorted({f"{s.model} {s.benchmark}" for s in finished.scores if s.value is None or s.n < s.n_expected})
+    gaps = sorted({f"{s.model} {s.benchmark}" for s in finished.scores if s.has_gap})
     return RunFailed(f"incomplete: {', '.join(gaps)}", CONTINUES)

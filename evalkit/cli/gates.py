@@ -93,9 +93,7 @@ def _update(stored: StoredRun, models: list[str], band: Band, options: dict[str,
     table = read_table(file) if file.exists() else Reference((), ())
     rows_of = primary_scores if options["all_rows"] else headlines
     scores = {column or column_of(m, table.columns) or m: rows_of(stored.scores, m) for m in models}
-    gaps = [
-        f"{s.model} {s.row}" for of_model in scores.values() for s in of_model if s.value is None or s.n < s.n_expected
-    ]
+    gaps = [f"{s.model} {s.row}" for of_model in scores.values() for s in of_model if s.has_gap]
     if gaps:
         raise RunFailed(
             f"no reference is made of an incomplete run: {', '.join(gaps)}", f"run.py score {stored.store.folder}"

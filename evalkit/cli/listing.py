@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import click
 
 from evalkit.cli.streams import emit
-from evalkit.configs.benchmark import axes_of
+from evalkit.configs.benchmark import count_cells
 from evalkit.core.errors import EvalkitError
 from evalkit.core.registry import did_you_mean
 
@@ -96,8 +95,9 @@ def _dataset_row(name: str, data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _count_subsets(data: Mapping[str, Any]) -> int:
-    if axes := axes_of(data):
-        return math.prod(len(values) for values in axes.values())
+    cells = count_cells(data)
+    if cells is not None:
+        return cells
     subsets = data.get("subsets")
     if not subsets:
         return 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -151,6 +152,12 @@ def select(benchmark: Benchmark, patterns: Sequence[str]) -> Benchmark:
         raise unknown(f"subset of {benchmark.name}", bad, known)
     chosen = {name for p in patterns for name in expand(p, known)}
     return replace(benchmark, members=tuple(m for m in benchmark.members if m.name in chosen))
+
+
+def count_cells(data: Mapping[str, Any]) -> int | None:
+    """Subsets of a config whose subsets are a grid; None for other configs."""
+    axes = axes_of(data)
+    return math.prod(map(len, axes.values())) if axes else None
 
 
 def axes_of(data: Mapping[str, Any]) -> dict[str, list[Any]]:

@@ -236,6 +236,11 @@ class Score:
     """One-sided, of no difference; comparisons of subsets alone have one."""
 
     @property
+    def has_gap(self) -> bool:
+        """Whether there is no number, or one over fewer samples than there should be."""
+        return self.value is None or self.n < self.n_expected
+
+    @property
     def flag(self) -> str:
         """The issues as one text; empty when there are none."""
         return "; ".join(issue.text for issue in self.issues)

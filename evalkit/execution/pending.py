@@ -21,7 +21,7 @@ def write_samples(plan: RunPlan, pairs: Iterable[Pair], store: RunStore, whole_r
     for pair in pairs:
         fingerprint = plan.facts_of(pair).data_fingerprint
         for subset in plan.task(pair).scored:
-            if store.samples(pair.benchmark, fingerprint, subset) is None:
+            if not store.has_samples(pair.benchmark, fingerprint, subset):
                 content = sample_lines(plan.task(pair).samples(subset), pair.benchmark in whole_rows)
                 exemplars = plan.task(pair).exemplars(subset)
                 if exemplars.text or exemplars.turns:

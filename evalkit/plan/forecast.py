@@ -113,15 +113,14 @@ def calibrated(planned: Planned, found: Sequence[Forecast]) -> Iterator[Forecast
 def _count(plan: RunPlan, pair: Pair) -> Forecast:
     task, encode = plan.task(pair), _encoder(plan, pair)
     requests = written = scored = 0
-    call = plan.benchmarks[pair.benchmark].solver
-    solver = make_solver(call) if call else None
     tokens = unique = 0.0
     for subset in task.scored:
         samples = task.samples(subset)
         chosen = _spread(samples)
         asks = [list(plan.requests(pair, sample)) for sample in chosen]
         share = len(samples) / len(chosen)
-        if solver:  # as many turns as there may be, each after full outputs
+        if call := task.part(subset).solver:  # as many turns as there may be, each after full outputs
+            solver = make_solver(call)
             turns = [solver.most_requests(sample) for sample in chosen]
             asks = [list(_turns(ask, count)) for ask, count in zip(asks, turns, strict=True)]
         requests += round(share * sum(map(len, asks)))

@@ -265,8 +265,7 @@ class Task:
         if not faults:
             return ""
         (sample, reason), more = faults[0], f" ({len(faults)} such rows)" if len(faults) > 1 else ""
-        place = f"{self._place_of(subset)}, row {sample.index}"
-        return f"{place}: the metric {part.metric.name} cannot use the gold: {reason}{more}"
+        return f"{self._place_of(subset, sample)}: the metric {part.metric.name} cannot use the gold: {reason}{more}"
 
     def _check_conversations(self) -> None:
         """DataError when a row has not what the solver needs."""
@@ -277,13 +276,14 @@ class Task:
             solver = make_solver(call)
             for sample in self.samples(subset):
                 if fault := solver.fault(sample):
-                    place = f"{self.benchmark.name} [{subset}], {self._place_of(subset)}, row {sample.index}"
+                    place = self._place_of(subset, sample)
                     raise DataError(f"{place}: {fault}", f"columns: {', '.join(sample.row)}; change `solver`")
 
-    def _place_of(self, subset: str) -> str:
-        """Benchmark, subset and file of its rows."""
+    def _place_of(self, subset: str, sample: Sample | None = None) -> str:
+        """Benchmark, subset and file of its rows, and which row."""
         member, _, split = _find(self.benchmark, subset)
-        return f"{self.benchmark.name} [{subset}], {self._place(member, split)}"
+        row = f", row {sample.index}" if sample else ""
+        return f"{self.benchmark.name} [{subset}], {self._place(member, split)}{row}"
 
     def _check_exemplar_files(self) -> None:
         if self.root.is_sample:

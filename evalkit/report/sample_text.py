@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evalkit.core.digest import plain
-from evalkit.core.jsontext import json_text
-from evalkit.report.samples import Judged, Prompt
+from evalkit.report.samples import Judged, Prompt, text_of
 from evalkit.report.tables import printable
 
 LONGEST_TEXT, LONGEST_VALUE = 4000, 300
@@ -48,7 +47,7 @@ def _texts(one: Judged) -> Iterator[str]:
     """All texts of a sample."""
     yield from (part.text for part in one.prompt.parts)
     yield from (option.given + option.scored for option in one.prompt.options)
-    yield from (one.text, _value(one.verdict.answer), _value(one.verdict.gold))
+    yield from (one.text, text_of(one.verdict.answer), text_of(one.verdict.gold))
 
 
 def verdict_of(one: Judged) -> str:
@@ -70,7 +69,7 @@ def as_text(model: str, one: Judged, full: bool = False) -> Iterator[tuple[str, 
         yield from _options(one, full)
     words = verdict_of(one)
     kind = words if words in ("right", "wrong") else "note"
-    values = ", ".join(f"{name} {_value(value)}" for name, value in one.verdict.values.items())
+    values = ", ".join(f"{name} {text_of(value)}" for name, value in one.verdict.values.items())
     yield kind, f"{words}: answer {_shown(one.verdict.answer, full)}, gold {_shown(one.verdict.gold, full)}"
     yield "note", printable(f"{one.benchmark.metric.name}: {values or 'no value'}")
     if one.fault:
@@ -105,7 +104,7 @@ def _output(one: Judged, full: bool) -> Iterator[tuple[str, str]]:
     else:
         yield "text", _lines(text, full) or "(empty)"
     for step in one.trace.steps if one.trace else ():
-        arguments = ", ".join(f"{k}: {_value(v)}" if k else _value(v) for k, v in step.call.args.items())
+        arguments = ", ".join(f"{k}: {text_of(v)}" if k else text_of(v) for k, v in step.call.args.items())
         called = f"{step.call.name}({arguments})" if arguments else step.call.name
         yield "note", f"{printable(called)} → {_shown(step.result, full)}"
     if one.trace and one.trace.fault:
@@ -123,12 +122,8 @@ def _options(one: Judged, full: bool) -> Iterator[tuple[str, str]]:
         yield "text", f"{printable(label):>4} {score} {marks:5} {text}"
 
 
-def _value(value: Any) -> str:
-    return "" if value is None else value if isinstance(value, str) else json_text(value)
-
-
 def _shown(value: Any, full: bool) -> str:
-    text = printable(_value(value))
+    text = printable(text_of(value))
     return text if full or len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}…"
 
 

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from evalkit.core.errors import EvalkitError
+from evalkit.core.jsontext import json_text
 from evalkit.core.reasoning import NONE, UNFINISHED, Reasoning, split_reasoning
 from evalkit.core.records import Benchmark, Kind, Reply, Sample, Verdict
 from evalkit.core.sequences import shared_length
@@ -21,7 +23,7 @@ from evalkit.results.store import RunStore
 from evalkit.scoring.context import context_of, fill_calls
 from evalkit.scoring.extract.trace import Span, Trace, trace
 from evalkit.scoring.metrics.base import VALUE
-from evalkit.scoring.score import FAULT
+from evalkit.scoring.score import FAULT, margin_of, tokens_of
 
 NOT_KEPT = "The prompt cannot be shown: the run keeps no samples of this subset (run.py score RUN writes them)."
 FOLD_FROM = 80
@@ -104,11 +106,15 @@ class Judged:
     @property
     def margin(self) -> float | None:
         """How much likelier the chosen label is than the second, in nats of whole texts; None without two labels."""
-        scored = [(r.nll, r.n_tokens) for r in self.replies.values() if r.nll is not None]
+        scored = {label: r for label, r in self.replies.items() if r.nll is not None}
         if self.benchmark.mode == "gen" or len(scored) < 2:
             return None
-        (best, tokens), (second, _) = sorted(scored)[:2]
-        return (second - best) * (1 if self.benchmark.mode == "ll" else tokens)
+        return margin_of({x: r.nll or 0.0 for x, r in scored.items()}, tokens_of(self.benchmark, scored))
+
+
+def text_of(value: Any) -> str:
+    """An answer, a gold or a step's result as text; nothing for null."""
+    return "" if value is None else value if isinstance(value, str) else json_text(value)
 
 
 def samples_of(store: RunStore, plan: RunPlan, pair: Pair) -> Iterator[Judged]:

@@ -208,6 +208,12 @@ class RunStore:
         except OSError as error:
             raise StoreError(f"cannot read the samples of {benchmark}: {error}", "check the run's folder") from error
 
+    def has_samples(self, benchmark: str, data_fingerprint: str, subset: str) -> bool:
+        """Whether `samples` would give any, without reading them."""
+        path = self._samples(benchmark, data_fingerprint, subset)
+        with read_errors(path):
+            return path.exists()
+
     def _samples(self, benchmark: str, data_fingerprint: str, subset: str) -> Path:
         return self.folder / SAMPLES / safe(benchmark) / data_fingerprint[:12] / f"{safe(subset)}.jsonl.gz"
 
@@ -287,9 +293,8 @@ class RunStore:
     def results(self) -> dict[str, Any]:
         """What `write_results` wrote; empty in a run of an earlier version."""
         try:
-            loaded: dict[str, Any] = json.loads((self.folder / RESULTS).read_text(encoding="utf-8"))
-            return loaded
-        except (OSError, ValueError):
+            return _object_of(self.folder / RESULTS)
+        except (OSError, ValueError, RecursionError):
             return {}
 
     @property
@@ -476,7 +481,7 @@ def _reply(record: Mapping[str, Any]) -> Reply | None:
             return None
         if name in ("n_tokens", "n_scored", "n_out", "seconds") and isinstance(value, (int, float)) and value < 0:
             return None
-    if not values.get("key") or not (values.get("error") or values.keys() & {"text", "nll"}):
+    if not values.get("key"):
         return None
     if not values.get("error") and values.get("text") is None and values.get("nll") is None:
         return None
@@ -520,21 +525,22 @@ def _parsed(lines: Sequence[bytes]) -> list[dict[str, Any] | None]:
     try:
         # A line feed is not allowed inside a text, and a torn line leaves a bracket open: both fail here.
         values = json.loads(b"[" + b",\n".join(lines) + b"]", parse_constant=_no_number)
-        if len(values) == len(lines):
-            return [_as_verified(value, line) for value, line in zip(values, lines, strict=True)]
     except (ValueError, RecursionError):
-        pass
-    return [_parsed_line(line) for line in lines]
+        values = []
+    if len(values) != len(lines):
+        values = [_value_of(line) for line in lines]
+    return [_object_or_none(value, line) for value, line in zip(values, lines, strict=True)]
 
 
-def _parsed_line(line: bytes) -> dict[str, Any] | None:
+def _value_of(line: bytes) -> Any:
+    """The value of a line; None where it is no JSON."""
     try:
-        return _as_verified(json.loads(line, parse_constant=_no_number), line)
+        return json.loads(line, parse_constant=_no_number)
     except (ValueError, RecursionError):
         return None
 
 
-def _as_verified(value: Any, line: bytes) -> dict[str, Any] | None:
+def _object_or_none(value: Any, line: bytes) -> dict[str, Any] | None:
     try:
         return _checked_object(value, line)
     except ValueError:

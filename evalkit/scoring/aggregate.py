@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from evalkit.configs.benchmark import axes_of
+from evalkit.configs.benchmark import count_cells
 from evalkit.core import stats
 from evalkit.core.calls import make_contrast
 from evalkit.core.records import MIXED, Benchmark, Counts, Issue, Score, Verdict
@@ -138,8 +137,7 @@ class _Rows:
         """How many subsets the benchmark has, chosen or not."""
         listed = self.benchmark.subsets
         in_groups = {name for g in self.benchmark.groups for name in g.members}
-        axes = axes_of(self.benchmark.resolved)
-        cells = math.prod(len(values) for values in axes.values()) if axes else 0
+        cells = count_cells(self.benchmark.resolved) or 0
         return max(len(listed) if isinstance(listed, tuple) else len(in_groups), cells, len(part))
 
     def _over(self, metric: str, row: str, part: Mapping[str, str], full: int, level: Level) -> Score:

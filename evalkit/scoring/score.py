@@ -14,7 +14,7 @@ from evalkit.core.records import Benchmark, Counts, Issue, Reply, Sample, Verdic
 from evalkit.prompts.rendering import continuation_of
 from evalkit.results.index import IndexedSample
 from evalkit.sandbox import SandboxError, choose, run_programs
-from evalkit.sandbox.records import FAILURE, FAILURES
+from evalkit.sandbox.records import FAILURE, FAILURES, Program, ProgramOutcome
 from evalkit.scoring.context import Extraction, context_of
 from evalkit.scoring.errors import standard_errors
 from evalkit.scoring.judges.base import Jury
@@ -26,6 +26,8 @@ MIN_SAMPLES_FOR_CONSTANT_CHECK = 8
 """From this many samples on, equal scores for all labels of all of them mean a broken engine."""
 THINKING = "thinking"
 """Detail of a verdict: whether the reply has a reasoning trace."""
+TRANSCRIPT = "transcript"
+"""Detail of a verdict: the turns of a conversation."""
 FAULT = "fault"
 """Detail of a verdict: why an answer cannot be judged."""
 NEEDS_CODE = "not run: scoring executes generated programs, give --allow-code"
@@ -50,11 +52,10 @@ class Options:
 
     def tools(self) -> Tools:
         """What metrics get to work with."""
-        if not self.allow_code:
-            return Tools(jury=self.jury)
-        workers = self.workers or os.cpu_count() or 1
-        run = lambda programs: run_programs(programs, workers, choose(self.unsafe_code))  # noqa: E731
-        return Tools(run_programs=run, jury=self.jury)
+        return Tools(self._run if self.allow_code else None, self.jury)
+
+    def _run(self, programs: Sequence[Program]) -> list[ProgramOutcome]:
+        return run_programs(programs, self.workers or os.cpu_count() or 1, choose(self.unsafe_code))
 
     def obstacle(self) -> Issue | None:
         """Why no program may be executed; None when it may."""
@@ -184,11 +185,14 @@ def score_subset(
 
 
 def _margin(verdict: Verdict) -> float:
-    """How much likelier the chosen label is than the second, in nats of whole texts.
+    return margin_of(verdict.detail["nll"], verdict.detail["tokens"])
+
+
+def margin_of(scores: Mapping[str, float], tokens: Mapping[str, int]) -> float:
+    """How much likelier the chosen label is than the second, in nats of whole texts; both by label.
 
     Means (ppl) are multiplied by the tokens they are taken over: the noise of a total does not grow with them.
     """
-    scores, tokens = verdict.detail["nll"], verdict.detail["tokens"]
     best, second = sorted(scores, key=lambda label: scores[label])[:2]
     return float((scores[second] - scores[best]) * tokens[best])
 
@@ -305,22 +309,19 @@ class _Reader:
         else:
             scores = {label: reply.nll or 0.0 for label, reply in found.items()}
             answer = min(scores, key=lambda label: scores[label])  # the first label wins a tie
-            totals = benchmark.mode == "ll"
-            tokens = {label: 1 if totals else reply.n_tokens for label, reply in found.items()}
-            detail = {"nll": scores, "tokens": tokens}
+            detail = {"nll": scores, "tokens": tokens_of(benchmark, found)}
         truncated = any(reply.truncated for reply in found.values())
         verdict = Verdict(sample.id, sample.subset, answer, sample.gold, {}, truncated=truncated, detail=detail)
         if fault:
             return _faulty(verdict, fault), None
-        case = Case(sample.id, draw.repeat, answer, sample.gold, sample.row, context, scores)
-        if self.uses_lengths:
-            continuations = {label: continuation_of(benchmark, sample, label) for label in found}
-            case = replace(case, continuations=continuations, tokens={x: r.n_scored for x, r in found.items()})
-        if len(scores) == 1:
-            case = replace(case, reply=next(iter(found.values())))
-        if benchmark.mode == "gen" and reply.transcript:
-            case = replace(case, transcript=reply.transcript)
-        return verdict, case
+        lengths = found if self.uses_lengths else {}
+        return verdict, Case(
+            sample.id, draw.repeat, answer, sample.gold, sample.row, context, scores,
+            continuations={label: continuation_of(benchmark, sample, label) for label in lengths},
+            tokens={label: r.n_scored for label, r in lengths.items()},
+            reply=next(iter(found.values())) if len(scores) == 1 else None,
+            transcript=detail.get(TRANSCRIPT, ()),
+        )  # fmt: skip
 
     def _text_of(self, reply: Reply) -> tuple[str, dict[str, Any]]:
         """(what answers are extracted from, the verdict's details)."""
@@ -333,9 +334,14 @@ class _Reader:
             detail[THINKING] = parts.thinking
         if reply.transcript:
             traces = [turn[THINKING] for turn in reply.transcript if THINKING in turn]
-            detail["transcript"] = list(reply.transcript)
+            detail[TRANSCRIPT] = list(reply.transcript)
             detail |= {THINKING: min(traces, key=(UNFINISHED, FINISHED, NONE).index)} if traces else {}
         return parts.answer, detail
+
+
+def tokens_of(benchmark: Benchmark, replies: Mapping[str, Reply]) -> dict[str, int]:
+    """Label -> the tokens that its score is a mean over; 1 for totals (ll)."""
+    return {label: 1 if benchmark.mode == "ll" else reply.n_tokens for label, reply in replies.items()}
 
 
 def _error_of(reply: Reply, benchmark: Benchmark) -> str:

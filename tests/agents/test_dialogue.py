@@ -101,6 +101,7 @@ def test_rows_without_questions_are_refused_before_anything_is_asked(tmp_path: P
         write_rows(tmp_path / "data/own/chat.jsonl", [{"turns": ["a", "b"], "gold": "1"}, {"turns": "ab", "gold": "1"}])
         done = helpers.run(*args)
         assert done.returncode == 2 and "row 1" in done.stderr and "no list of texts" in done.stderr
+        assert done.stderr.count("chat_gen [") == 1, "the place of the row is named once"
         assert not server.asked
         done = helpers.run(*args, "--set", "chat_gen:mode=ppl")
         assert done.returncode == 2 and "has no conversation" in done.stderr

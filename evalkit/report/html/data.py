@@ -18,7 +18,7 @@ from typing import Any
 from evalkit.core.digest import plain
 from evalkit.core.jsontext import escaped, json_text
 from evalkit.core.records import Row
-from evalkit.report.samples import Judged, Prompt
+from evalkit.report.samples import Judged, Prompt, text_of
 from evalkit.results.store import write_file
 from evalkit.scoring.extract.trace import Span
 
@@ -212,8 +212,7 @@ def flags_of(one: Judged) -> int:
 
 def short(value: Any, most: int) -> str:
     """A value as text in one line, cut to so many characters."""
-    text = "" if value is None else value if isinstance(value, str) else json_text(value)
-    text = " ".join(text[: 4 * most].split())
+    text = " ".join(text_of(value)[: 4 * most].split())
     return f"{text[: most - 1]}…" if len(text) > most else text
 
 
@@ -226,7 +225,7 @@ def preview_of(row: Row) -> str:
 
 def prompt_of(one: Judged) -> dict[str, Any]:
     """What a page shows of a sample that does not depend on the reply."""
-    return {**_prompt(one.prompt), "gold": cut(_full(one.verdict.gold), LONGEST_RESULT)}
+    return {**_prompt(one.prompt), "gold": cut(text_of(one.verdict.gold), LONGEST_RESULT)}
 
 
 def _prompt(prompt: Prompt) -> dict[str, Any]:
@@ -242,7 +241,7 @@ def answer_of(one: Judged) -> dict[str, Any]:
     detail = one.verdict.detail
     found: dict[str, Any] = {
         "mode": one.benchmark.mode,
-        "answer": cut(_full(one.verdict.answer), LONGEST_RESULT),
+        "answer": cut(text_of(one.verdict.answer), LONGEST_RESULT),
         "values": {name: _value(value) for name, value in one.verdict.values.items()},
         "fault": one.fault,
         "finish": detail.get("finish", ""),
@@ -270,14 +269,10 @@ def _steps(one: Judged) -> dict[str, Any]:
         return {}
     steps = [
         [s.call.name, [f"{k}: {short(v, 200)}" if k else short(v, 200) for k, v in s.call.args.items()],
-         cut(_full(s.result), LONGEST_RESULT)]
+         cut(text_of(s.result), LONGEST_RESULT)]
         for s in one.trace.steps
     ]  # fmt: skip
     return {"steps": steps, **({"step_fault": one.trace.fault} if one.trace.fault else {})}
-
-
-def _full(value: Any) -> str:
-    return "" if value is None else value if isinstance(value, str) else json_text(value)
 
 
 def cut(text: str, most: int) -> list[Any]:

@@ -292,13 +292,9 @@ class ColumnFacts:
 def column_facts(run: StoredRun, column: Column) -> ColumnFacts:
     """The facts of a column."""
     spec = run.plan.models[column.model]
-    gaps = sum(1 for s in run.scores if s.model == column.model and s.level == "headline" and _has_gap(s))
+    gaps = sum(1 for s in run.scores if s.model == column.model and s.level == "headline" and s.has_gap)
     status = f"{gaps} of its benchmarks incomplete" if gaps else ""
     return ColumnFacts(column, spec.kind, spec.engine, printable(spec.path), status)
-
-
-def _has_gap(score: Score) -> bool:
-    return score.value is None or score.n < score.n_expected
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ from evalkit.scoring.metrics.base import Case, Judged, Metric, Tools, Values, ri
 from evalkit.scoring.metrics.golds import shown
 
 COLUMNS = ("prompt", "test", "entry_point")
+UNPARSABLE = (SyntaxError, ValueError, RecursionError, MemoryError)
+"""What Python's parser raises."""
 
 
 @METRICS.register("pass_at_k")
@@ -61,10 +63,8 @@ def tests_fault(tests: Any) -> str:
     if not isinstance(tests, str) or not tests.strip():
         return f"the tests {shown(tests)} are no program text"
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            tree = ast.parse(tests)
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        tree = _parsed(tests)
+    except UNPARSABLE as error:
         return f"the tests {shown(tests)} are not Python ({error})"
     if any(_can_fail(node) for node in ast.walk(tree)):
         return ""
@@ -127,12 +127,17 @@ def definitions(prompt: str) -> str:
 def parses(source: str) -> bool:
     """Whether a text is Python by its grammar."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        _parsed(source)
+    except UNPARSABLE:
         return False
     return True
+
+
+def _parsed(source: str) -> ast.Module:
+    """The syntax tree of a text, without a warning for what is odd in it; one of UNPARSABLE where there is none."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return ast.parse(source)
 
 
 def _check_columns(case: Case) -> None:

@@ -34,9 +34,14 @@ def one_text(gold: Any) -> str:
     return "" if isinstance(gold, str) and gold.strip() else f"{shown(gold)} is no text"
 
 
+def listed(gold: Any) -> Any:
+    """A gold that is one text as a list of one; others as they are."""
+    return [gold] if isinstance(gold, str) else gold
+
+
 def texts(gold: Any) -> str:
     """A text, or a list of at least one text, none of them blank."""
-    golds = [gold] if isinstance(gold, str) else gold
+    golds = listed(gold)
     if not isinstance(golds, (list, tuple)) or not golds:
         return f"{shown(gold)} is neither text nor a list of texts"
     bad = [one for one in golds if one_text(one)]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import string
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -16,10 +15,10 @@ from typing import Any
 from evalkit.core.errors import ConfigError
 from evalkit.core.registry import METRICS
 from evalkit.scoring.metrics.base import VALUE, Case, Metric, each, mean_percent
-from evalkit.scoring.metrics.golds import shown, texts
+from evalkit.scoring.metrics.golds import listed, shown, texts
+from evalkit.scoring.metrics.words import english_words, token_f1
 
 NAME = "score"
-ARTICLES = re.compile(r"\b(a|an|the)\b")
 DIGITS = re.compile(r"\d+")
 CHINESE_PUNCTUATION = (
     "！？｡。＂＃＄％＆＇（）＊＋，－／：；＜＝＞＠［＼］＾＿｀｛｜｝～｟｠｢｣､、〃》「」『』【】"
@@ -34,7 +33,7 @@ LANGUAGES = ("en", "zh")
 @METRICS.register("longbench_f1")
 def longbench_f1(language: str = "en", name: str = NAME) -> Metric:
     """F1 of the tokens in common, punctuation and case aside: words without articles, or jieba's Chinese tokens."""
-    tokens = _by_language(language, english_tokens, chinese_tokens)
+    tokens = _by_language(language, english_words, chinese_tokens)
     return _best(name, lambda answer, gold: token_f1(tokens(answer), tokens(gold)))
 
 
@@ -48,7 +47,7 @@ def longbench_rouge(language: str = "en", name: str = NAME) -> Metric:
 
     def judge(case: Case) -> dict[str, float]:
         answer, found = str(case.answer), 0.0
-        for gold in _listed(case.gold):
+        for gold in listed(case.gold):
             if language == "zh":
                 answer, gold = " ".join(segmented(answer)), " ".join(segmented(gold))
             found = max(found, rouge_l(answer, gold))
@@ -76,7 +75,7 @@ def longbench_retrieval(mark: str = "Paragraph ", name: str = NAME) -> Metric:
 
     def check(case: Case) -> str:
         fault = texts(case.gold)
-        bad = [] if fault else [g for g in _listed(case.gold) if not pattern.search(g)]
+        bad = [] if fault else [g for g in listed(case.gold) if not pattern.search(g)]
         return fault or (f"{shown(bad[0])} is not `{mark}<number>`" if bad else "")
 
     return _sum(name, lambda answer, gold: _share(answer, pattern.findall(gold)[0]), check)
@@ -93,44 +92,34 @@ def longbench_classes(name: str = NAME) -> Metric:
         if not isinstance(case.gold, Mapping) or {"answers", "all_classes"} - set(case.gold):
             return f"{shown(case.gold)} is not {{answers, all_classes}}"
         fault = texts(case.gold["answers"]) or texts(case.gold["all_classes"])
-        strange = [] if fault else [a for a in _listed(case.gold["answers"]) if a not in case.gold["all_classes"]]
+        strange = [] if fault else [a for a in listed(case.gold["answers"]) if a not in case.gold["all_classes"]]
         return fault or (f"{shown(strange[0])} is none of the classes" if strange else "")
 
     def judge(case: Case) -> dict[str, float]:
         classes = case.gold["all_classes"]
-        return {VALUE: sum(class_score(str(case.answer), gold, classes) for gold in _listed(case.gold["answers"]))}
+        return {VALUE: sum(class_score(str(case.answer), gold, classes) for gold in listed(case.gold["answers"]))}
 
     return Metric(name, each(judge), mean_percent(name), check_gold=check)
 
 
 def _best(name: str, score: Callable[[str, str], float]) -> Metric:
     def judge(case: Case) -> dict[str, float]:
-        return {VALUE: max(score(str(case.answer), gold) for gold in _listed(case.gold))}
+        return {VALUE: max(score(str(case.answer), gold) for gold in listed(case.gold))}
 
     return Metric(name, each(judge), mean_percent(name), check_gold=lambda case: texts(case.gold))
 
 
 def _sum(name: str, score: Callable[[str, str], float], check: Callable[[Case], str]) -> Metric:
     def judge(case: Case) -> dict[str, float]:
-        return {VALUE: sum(score(str(case.answer), gold) for gold in _listed(case.gold))}
+        return {VALUE: sum(score(str(case.answer), gold) for gold in listed(case.gold))}
 
     return Metric(name, each(judge), mean_percent(name), check_gold=check)
-
-
-def _listed(gold: Any) -> Sequence[str]:
-    return [gold] if isinstance(gold, str) else gold
 
 
 def _by_language(language: str, english: Any, chinese: Any) -> Any:
     if language not in LANGUAGES:
         raise ConfigError(f"unknown language {language!r}", ", ".join(LANGUAGES))
     return english if language == "en" else chinese
-
-
-def english_tokens(text: str) -> list[str]:
-    """Lower-case words, ASCII punctuation deleted (which joins words), articles left out."""
-    kept = "".join(c for c in text.lower() if c not in string.punctuation)
-    return ARTICLES.sub(" ", kept).split()
 
 
 def chinese_tokens(text: str) -> list[str]:
@@ -152,15 +141,6 @@ def _segmenter() -> Any:
 
     jieba.setLogLevel(logging.WARNING)  # it announces its dictionary on stderr
     return jieba.Tokenizer()
-
-
-def token_f1(answer: Sequence[str], gold: Sequence[str]) -> float:
-    """F1 of the tokens in common, each as often as it stands in both."""
-    same = sum((Counter(answer) & Counter(gold)).values())
-    if same == 0:
-        return 0.0
-    precision, recall = same / len(answer), same / len(gold)
-    return 2 * precision * recall / (precision + recall)
 
 
 def rouge_l(answer: str, gold: str) -> float:

@@ -8,7 +8,7 @@ from evalkit.core.calls import check_steps, parse_calls
 from evalkit.core.registry import METRICS
 from evalkit.scoring.extract import extract
 from evalkit.scoring.metrics.base import Case, Metric, each, mean_percent, right
-from evalkit.scoring.metrics.golds import texts
+from evalkit.scoring.metrics.golds import listed, texts
 
 
 @METRICS.register("contains_gold")
@@ -22,8 +22,7 @@ def contains_gold(gold: Any = (), name: str = "score") -> Metric:
     check_steps(steps)
 
     def is_right(case: Case) -> bool:
-        golds = [case.gold] if isinstance(case.gold, str) else case.gold
-        return any(extract(one, steps, case.context) in case.answer for one in golds)
+        return any(extract(one, steps, case.context) in case.answer for one in listed(case.gold))
 
     return Metric(
         name,

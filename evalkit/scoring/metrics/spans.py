@@ -10,7 +10,8 @@ from evalkit.core import stats
 from evalkit.core.registry import METRICS
 from evalkit.scoring.extract.qa import bare_words, first_clause
 from evalkit.scoring.metrics.base import VALUE, Case, Judged, Metric, Values, each, mean_percent
-from evalkit.scoring.metrics.golds import texts
+from evalkit.scoring.metrics.golds import listed, texts
+from evalkit.scoring.metrics.words import f_measure
 
 HAN = re.compile(r"[\u4e00-\u9fff]")
 EXACT, OWN_EXACT, OWN_F1 = "exact_match", "em", "f1"
@@ -27,7 +28,7 @@ def span_match() -> Metric:
     """
 
     def judge(case: Case) -> Values:
-        golds = [case.gold] if isinstance(case.gold, str) else list(case.gold)
+        golds = listed(case.gold)
         return {
             VALUE: float(matches(case.answer, golds)),
             OWN_EXACT: float(any("".join(units(case.answer)) == "".join(units(g)) for g in golds)),
@@ -61,11 +62,7 @@ def units(text: str) -> list[str]:
 def run_f1(answer: str, gold: str) -> float:
     """F1, 0 to 1, of the longest run of units that both have: its share of the answer and its share of the gold."""
     ours, theirs = units(answer), units(gold)
-    run = longest_run(ours, theirs)
-    if not run:
-        return 0.0
-    precision, recall = run / len(ours), run / len(theirs)
-    return 2 * precision * recall / (precision + recall)
+    return f_measure(longest_run(ours, theirs), len(ours), len(theirs))
 
 
 def longest_run(one: Sequence[str], other: Sequence[str]) -> int:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import string
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,15 +10,15 @@ from evalkit.core import stats
 from evalkit.core.errors import ConfigError
 from evalkit.core.registry import METRICS, did_you_mean
 from evalkit.scoring.metrics.base import VALUE, Case, Judged, Metric, Tools, Values, each
-from evalkit.scoring.metrics.golds import is_number, texts
+from evalkit.scoring.metrics.golds import is_number, listed, texts
+from evalkit.scoring.metrics.words import token_f1, without_articles
 
-ARTICLES = re.compile(r"\b(a|an|the)\b")
 HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\u3040-\u30ff\uac00-\ud7af]")
 INSTALL = "pip install 'evalkit[text]'"
 
 
 def _golds(gold: Any) -> list[str]:
-    return [str(one) for one in ([gold] if isinstance(gold, str) or is_number(gold) else gold)]
+    return [str(gold)] if is_number(gold) else list(map(str, listed(gold)))
 
 
 def _check(case: Case) -> str:
@@ -29,8 +27,7 @@ def _check(case: Case) -> str:
 
 def squad_words(text: str) -> list[str]:
     """Words in lower case without punctuation and articles, as SQuAD's script has them; Chinese by characters."""
-    lowered = "".join(c for c in text.lower() if c not in string.punctuation)
-    return HAN.sub(lambda han: f" {han[0]} ", ARTICLES.sub(" ", lowered)).split()
+    return HAN.sub(lambda han: f" {han[0]} ", without_articles(text)).split()
 
 
 def squad_f1(answer: str, gold: str) -> float:
@@ -38,8 +35,7 @@ def squad_f1(answer: str, gold: str) -> float:
     ours, theirs = squad_words(answer), squad_words(gold)
     if not ours or not theirs:
         return float(ours == theirs)
-    common = sum((Counter(ours) & Counter(theirs)).values())
-    return 2 * common / (len(ours) + len(theirs))
+    return token_f1(ours, theirs)
 
 
 @METRICS.register("squad")
